@@ -1,0 +1,70 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// How every Swift target of the house is compiled.
+///
+/// - `strictMemorySafety`: each unsafe construct is spelled `unsafe` at the place it is used.
+/// - `treatAllWarnings(as: .error)`: a warning does not land.
+/// - `ExistentialAny`: an existential is visible as `any`; the core has none.
+/// - `InternalImportsByDefault`: a `public import` shows a lower floor that leaks into a face.
+/// - `MemberImportVisibility`: a file names every module whose members it uses.
+let house: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A room of the house: a target on a floor, importing only lower floors.
+func room(_ name: String, _ dependencies: [String] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies.map { .target(name: $0) }, swiftSettings: house)
+}
+
+/// The tests of one room.
+func tests(
+  of name: String, also dependencies: [String] = [], resources: [Resource] = []
+) -> Target {
+  .testTarget(
+    name: "\(name)Tests",
+    dependencies: ([name] + dependencies).map { .target(name: $0) },
+    resources: resources, swiftSettings: house)
+}
+
+let package = Package(
+  name: "penumbra",
+  products: [
+    .library(name: "Penumbra", targets: ["VirtualMachine"]),
+  ],
+  dependencies: [
+  ],
+  targets: [
+    // Floor 0
+    room("PagingUnits"),
+    // Floor 1
+    room("X86Paging", ["PagingUnits"]),
+    room("HostMemory", ["PagingUnits"]),
+    room("MachineEvents", ["PagingUnits"]),
+    // Floor 2
+    room("PageTables", ["PagingUnits", "X86Paging", "HostMemory", "MachineEvents"]),
+    room("GuestMemory", ["PagingUnits", "HostMemory", "MachineEvents"]),
+    room("HardwareModel", ["PagingUnits", "HostMemory", "MachineEvents"]),
+    // Floor 3
+    room(
+      "DirectMMU",
+      ["PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory"]),
+    // Floor 5
+    room(
+      "VirtualMachine",
+      [
+        "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+        "HardwareModel", "DirectMMU",
+      ]),
+    // Floor 6
+    room("SparseMemory", ["HostMemory"]),
+    // Tests
+  ],
+  swiftLanguageModes: [.v6]
+)
