@@ -1,0 +1,188 @@
+public import PagingUnits
+
+/// Pages that lost their last mapping and wait to be freed, chained through their records.
+struct DepartingPages: ~Copyable {
+  private var first: UInt32 = 0
+
+  mutating func add(_ frame: HostFrame, _ records: FrameRecords) {
+    records.store(first, frame, 1)
+    first = UInt32(truncatingIfNeeded: frame.number) + 1
+  }
+
+  mutating func free(to host: borrowing HostMemory) {
+    while first != 0 {
+      let frame = HostFrame(UInt64(first - 1))
+      first = host.records.load(frame, 1)
+      host.free(frame)
+    }
+  }
+
+  deinit { precondition(first == 0, "pages that left their mappings go back to the host") }
+}
+
+extension HostAddressSpace {
+  /// Drops the pages of `range`; their contents are lost, and the next touch finds fresh ones
+  /// (Linux: `MADV_DONTNEED`). Pages of files stay in the page cache.
+  ///
+  /// A transparent huge page that the range cuts is split first.
+  public func unmap<Notifier: HostNotifier & ~Copyable>(
+    _ range: Range<HostVirtual>, telling notifier: borrowing Notifier
+  ) -> HostChangeOutcome {
+    let split = splitEnds(of: range, telling: notifier)
+    guard split == .done else { return split }
+    dropPages(of: range, telling: notifier)
+    return .done
+  }
+
+  /// Clears the entries of whole pages inside `range`: begin → clear → end, then the frames go.
+  func dropPages<Notifier: HostNotifier & ~Copyable>(
+    of range: Range<HostVirtual>, telling notifier: borrowing Notifier
+  ) {
+    var departing = DepartingPages()
+    notifier.invalidateRangeStart(range)
+    var address = range.lowerBound
+    while address < range.upperBound {
+      lock()
+      let stop = walk(root, address)
+      let start = address.aligned(to: stop.level)
+      // A page that a racing fault made larger than the range stays: it is nobody's to cut here.
+      if stop.holdsPage || stop.entry.isPoisoned, range.lowerBound <= start,
+        stop.level.byteCount <= range.upperBound - start
+      {
+        clear(stop, into: &departing)
+      }
+      unlock()
+      guard let next = start.advanced(checking: stop.level.byteCount) else { break }
+      address = next
+    }
+    notifier.invalidateRangeEnd(range)
+    departing.free(to: host)
+  }
+
+  /// Empties an entry that holds a page, with the lock held; a table set aside comes back.
+  func clear(_ stop: HostStop, into departing: inout DepartingPages) {
+    let frame = stop.entry.frame
+    var empty = HostEntry.absent
+    if stop.holdsPage, stop.entry.isCounted {
+      let aside = host.records.load(frame, 3)
+      if aside != 0 {
+        host.records.store(0, frame, 3)
+        empty = .tableSetAside(HostFrame(UInt64(aside - 1)))
+      }
+    }
+    host.memory.setEntry(empty.raw, at: stop.place)
+    if stop.holdsPage, stop.entry.isCounted, dropMapping(frame) {
+      departing.add(frame, host.records)
+    }
+  }
+
+  /// Changes what the process may do with `range` (Linux: `mprotect`).
+  ///
+  /// Taking a right away takes effect at once; a page becomes writable again at its next write.
+  /// Throws when part of the range has no region, or when the regions that result are too many.
+  public func protect<Notifier: HostNotifier & ~Copyable>(
+    _ range: Range<HostVirtual>, _ protection: HostProtection, telling notifier: borrowing Notifier
+  ) throws(HostRegionError) {
+    guard (range.lowerBound.raw | range.upperBound.raw) & 0xFFF == 0 else {
+      throw .misaligned(range.lowerBound.raw)
+    }
+    if range.isEmpty { return }
+    let split = splitEnds(of: range, telling: notifier)
+    guard split == .done else {
+      throw split == .outOfFrames ? .outOfFrames : .misaligned(range.lowerBound.raw)
+    }
+    try setProtection(protection, of: range)
+    notifier.invalidateRangeStart(range)
+    var address = range.lowerBound
+    while address < range.upperBound {
+      lock()
+      let stop = walk(root, address)
+      if stop.holdsPage {
+        let entry: HostEntry =
+          switch protection {
+          case .none: stop.entry.isPresent ? stop.entry.concealed : stop.entry
+          case .readOnly, .readWrite:
+            stop.entry.isPresent
+              ? (protection == .readOnly ? stop.entry.readOnly : stop.entry) : stop.entry.revealed
+          }
+        host.memory.setEntry(entry.raw, at: stop.place)
+      }
+      unlock()
+      address = address.aligned(to: stop.level) + stop.level.byteCount
+    }
+    notifier.invalidateRangeEnd(range)
+  }
+
+  /// Gives the rows of `range` a protection, cutting regions at its ends.
+  private func setProtection(
+    _ protection: HostProtection, of range: Range<HostVirtual>
+  ) throws(HostRegionError) {
+    lock()
+    defer { unlock() }
+    var address = range.lowerBound
+    while address < range.upperBound {
+      guard let region = regionLocked(containing: address) else { throw .absent(address) }
+      address = region.range.upperBound
+    }
+    // SAFETY: the lock is held.
+    guard unsafe state.pointee.regionCount + 2 <= limits.regions else { throw .tooMany }
+    cutRegion(at: range.lowerBound)
+    cutRegion(at: range.upperBound)
+    var index = firstRegion(endingAfter: range.lowerBound)
+    while var region = region(at: index), region.range.lowerBound < range.upperBound {
+      region.protection = protection
+      setRegion(region, at: index)
+      index += 1
+    }
+  }
+
+  private func cutRegion(at address: HostVirtual) {
+    let index = firstRegion(endingAfter: address)
+    guard var region = region(at: index), region.range.lowerBound < address else { return }
+    let suffix = region.suffix(from: address)
+    region.range = region.range.lowerBound..<address
+    setRegion(region, at: index)
+    insertRegion(suffix, at: index + 1)
+  }
+
+  /// Moves the page at `address` to another frame with its contents; the old frame is freed after
+  /// the end of the notification (Linux: page migration).
+  public func migrate<Notifier: HostNotifier & ~Copyable>(
+    _ address: HostVirtual, telling notifier: borrowing Notifier
+  ) -> HostChangeOutcome {
+    let found = walk(root, address)
+    guard found.entry.isPresent else { return .nothingThere }
+    guard found.entry.isCounted else { return .unsuitable }
+    let order = FrameOrder(found.level)
+    guard let block = host.allocate(order, as: .anonymous) else { return .outOfFrames }
+    let start = address.aligned(to: found.level)
+    let range = start..<(start + found.level.byteCount)
+    notifier.invalidateRangeStart(range)
+    let moved = move(start, found, to: block.frame)
+    notifier.invalidateRangeEnd(range)
+    host.free(moved ? found.entry.frame : block.frame)
+    return moved ? .done : .unsuitable
+  }
+
+  /// Moves a page that only this address space's one entry maps, with its marks.
+  private func move(_ start: HostVirtual, _ found: HostStop, to frame: HostFrame) -> Bool {
+    lock()
+    defer { unlock() }
+    let stop = walk(root, start)
+    let old = found.entry.frame
+    guard stop.entry.isPresent, stop.level == found.level, stop.entry.frame == old,
+      host.records.kind(of: old) == .anonymous, host.records.mappings(of: old) == 1
+    else { return false }
+    for offset in 0..<FrameOrder(stop.level).frameCount {
+      host.memory.copyFrame(from: old + offset, to: frame + offset)
+    }
+    if host.records.isDirty(old) { host.records.markDirty(frame) }
+    if host.records.isAccessed(old) { host.records.markAccessed(frame) }
+    host.records.store(host.records.load(old, 3), frame, 3)
+    host.records.store(0, old, 3)
+    addMapping(frame)
+    _ = dropMapping(old)
+    host.memory.setEntry(stop.entry.moved(to: frame).raw, at: stop.place)
+    return true
+  }
+}

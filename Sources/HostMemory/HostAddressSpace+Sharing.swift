@@ -1,0 +1,126 @@
+public import PagingUnits
+
+extension HostAddressSpace {
+  /// Lets the page at `address` share the frame of the page at `source` when both hold the same
+  /// bytes; the first write to either makes a copy (Linux: same-page merging).
+  ///
+  /// Both are 4 KiB pages of anonymous memory and different addresses.
+  public func merge<Notifier: HostNotifier & ~Copyable>(
+    _ address: HostVirtual, into source: HostVirtual, telling notifier: borrowing Notifier
+  ) -> HostChangeOutcome {
+    let target = address.pageStart
+    let kept = source.pageStart
+    guard target != kept else { return .unsuitable }
+    var departing = DepartingPages()
+    // Both entries change: the one left loses its right to write.
+    notifier.invalidateRangeStart(kept..<(kept + 4096))
+    notifier.invalidateRangeStart(target..<(target + 4096))
+    let outcome = mergeEntries(target, kept, &departing)
+    notifier.invalidateRangeEnd(target..<(target + 4096))
+    notifier.invalidateRangeEnd(kept..<(kept + 4096))
+    departing.free(to: host)
+    return outcome
+  }
+
+  private func mergeEntries(
+    _ target: HostVirtual, _ kept: HostVirtual, _ departing: inout DepartingPages
+  ) -> HostChangeOutcome {
+    lock()
+    defer { unlock() }
+    let from = walk(root, target)
+    let into = walk(root, kept)
+    guard isMergeable(from), isMergeable(into) else { return .nothingThere }
+    guard from.entry.frame != into.entry.frame,
+      haveSameBytes(from.entry.frame, into.entry.frame)
+    else { return .unsuitable }
+    host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
+    clear(from, into: &departing)
+    addMapping(into.entry.frame)
+    host.memory.setEntry(from.entry.readOnly.moved(to: into.entry.frame).raw, at: from.place)
+    return .done
+  }
+
+  private func isMergeable(_ stop: HostStop) -> Bool {
+    stop.level == .page4K && stop.entry.isPresent && stop.entry.isCounted
+      && host.records.kind(of: stop.entry.frame) == .anonymous
+  }
+
+  private func haveSameBytes(_ left: HostFrame, _ right: HostFrame) -> Bool {
+    for offset in stride(from: 0, to: 4096, by: 8) as StrideTo<UInt64>
+    where host.memory.entry(at: left.address + offset) != host.memory.entry(at: right.address + offset) {
+      return false
+    }
+    return true
+  }
+
+  /// Takes the 4 KiB page at `address` out of use because its memory is damaged; whoever looks it up
+  /// is told (Linux: `memory_failure`). A transparent huge page is split first.
+  public func poison<Notifier: HostNotifier & ~Copyable>(
+    _ address: HostVirtual, telling notifier: borrowing Notifier
+  ) -> HostChangeOutcome {
+    let range = address.pageStart..<(address.pageStart + 4096)
+    let split = splitEnds(of: range, telling: notifier)
+    guard split == .done else { return split }
+    notifier.invalidateRangeStart(range)
+    let outcome = poisonEntry(range.lowerBound)
+    notifier.invalidateRangeEnd(range)
+    return outcome
+  }
+
+  private func poisonEntry(_ address: HostVirtual) -> HostChangeOutcome {
+    lock()
+    defer { unlock() }
+    let stop = walk(root, address)
+    guard stop.holdsPage else { return .nothingThere }
+    let frame = stop.entry.frame
+    guard stop.level == .page4K, stop.entry.isCounted,
+      host.records.kind(of: frame) == .anonymous, host.records.mappings(of: frame) == 1
+    else { return .unsuitable }
+    _ = dropMapping(frame)
+    host.retire(frame, as: .poisoned)
+    host.memory.setEntry(HostEntry.poison(frame).raw, at: stop.place)
+    return .done
+  }
+
+  /// How `age` asks.
+  public enum AgeQuestion: UInt8, Hashable, Sendable {
+    /// Forget the marks and flush (Linux: `ptep_clear_flush_young_notify`).
+    case clearAndFlush
+    /// Forget the marks (Linux: `ptep_clear_young_notify`).
+    case clear
+    /// Only ask about the first page (Linux: `mmu_notifier_test_young`).
+    case test
+  }
+
+  /// Whether the guest or the host used a page of `range` since it was last asked.
+  public func age<Notifier: HostNotifier & ~Copyable>(
+    _ range: Range<HostVirtual>, _ question: AgeQuestion, telling notifier: borrowing Notifier
+  ) -> Bool {
+    let young =
+      switch question {
+      case .clearAndFlush: notifier.clearFlushYoung(range)
+      case .clear: notifier.clearYoung(range)
+      case .test: notifier.testYoung(range.lowerBound)
+      }
+    return ageEntries(range, question) || young
+  }
+
+  private func ageEntries(_ range: Range<HostVirtual>, _ question: AgeQuestion) -> Bool {
+    var young = false
+    var address = range.lowerBound
+    while address < range.upperBound {
+      lock()
+      let stop = walk(root, address)
+      if stop.entry.isPresent, HostEntry.accessed.isSet(in: stop.entry.raw) {
+        young = true
+        if question != .test {
+          host.memory.setEntry(stop.entry.raw & ~HostEntry.accessed.mask, at: stop.place)
+        }
+      }
+      unlock()
+      if question == .test { break }
+      address = address.aligned(to: stop.level) + stop.level.byteCount
+    }
+    return young
+  }
+}
