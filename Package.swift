@@ -65,6 +65,7 @@ let package = Package(
     // Floor 6
     room("SparseMemory", ["HostMemory"]),
     // Tests
+    tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,109 @@
+import PagingUnits
+
+/// How this machine spells its own entries: masks chosen once, from the processor's vendor and
+/// features (KVM: the `shadow_*_mask` globals, as one value).
+public struct EntryEncoding: Hashable, Sendable {
+  /// Which processor walks the tables.
+  public enum Format: UInt8, Hashable, Sendable {
+    /// Intel's extended page tables.
+    case ept
+    /// AMD's nested page tables, in the format of 4- and 5-level paging.
+    case npt
+  }
+
+  /// Which processor walks the tables.
+  public let format: Format
+  /// Whether the processor keeps accessed and dirty bits; always under NPT.
+  public let hasAccessedDirty: Bool
+  /// The host's MAXPHYADDR, 32…52.
+  public let physicalBits: UInt8
+  /// Whether slot-less addresses are remembered in entries (KVM: `enable_mmio_caching`).
+  ///
+  /// Under NPT it needs a reserved physical-address bit, so it is off with 52 bits.
+  public let cachesMMIO: Bool
+
+  let present: UInt64
+  let user: UInt64
+  let execute: UInt64
+  let noExecute: UInt64
+  let accessed: UInt64
+  let dirty: UInt64
+  let hostWritable: UInt64
+  let mmuWritable: UInt64
+  let trackedRights: UInt64
+  let mmioMask: UInt64
+  let mmioValue: UInt64
+  let mmioAccess: UInt64
+
+  /// Extended page tables.
+  ///
+  /// - Parameters:
+  ///   - accessedDirty: whether the processor keeps A and D bits in EPT.
+  ///   - executeOnly: whether a page may be executable and not readable.
+  ///   - physicalBits: the host's MAXPHYADDR, 32…52.
+  public static func ept(
+    accessedDirty: AccessedDirtySupport, executeOnly: ExecuteOnlySupport, physicalBits: Int
+  ) -> EntryEncoding {
+    EntryEncoding(
+      ept: accessedDirty, executeOnly: executeOnly, physicalBits: physicalBits)
+  }
+
+  /// Nested page tables; `physicalBits` is the host's MAXPHYADDR, 32…52.
+  public static func npt(physicalBits: Int) -> EntryEncoding {
+    EntryEncoding(nptPhysicalBits: physicalBits)
+  }
+
+  /// Whether a processor keeps accessed and dirty bits in EPT.
+  public enum AccessedDirtySupport: Hashable, Sendable { case present, absent }
+  /// Whether a processor knows pages that are executable and not readable.
+  public enum ExecuteOnlySupport: Hashable, Sendable { case present, absent }
+
+  private init(
+    ept accessedDirty: AccessedDirtySupport, executeOnly: ExecuteOnlySupport, physicalBits: Int
+  ) {
+    Self.check(physicalBits)
+    format = .ept
+    hasAccessedDirty = accessedDirty == .present
+    self.physicalBits = UInt8(physicalBits)
+    cachesMMIO = true
+    let read = SPTELayout.EPT.read.mask
+    present = SPTELayout.EPT.suppressVE.mask | (executeOnly == .present ? 0 : read)
+    user = read
+    execute = SPTELayout.EPT.execute.mask
+    noExecute = 0
+    accessed = hasAccessedDirty ? SPTELayout.EPT.accessed.mask : 0
+    dirty = hasAccessedDirty ? SPTELayout.EPT.dirty.mask : 0
+    hostWritable = SPTELayout.EPT.hostWritable.mask
+    mmuWritable = SPTELayout.EPT.mmuWritable.mask
+    trackedRights = 0b111
+    // Writable, executable and not readable: a misconfiguration on every EPT.
+    mmioMask = SPTELayout.EPT.suppressVE.mask | 0b111
+    mmioValue = 0b110
+    mmioAccess = 0
+  }
+
+  private init(nptPhysicalBits physicalBits: Int) {
+    Self.check(physicalBits)
+    format = .npt
+    hasAccessedDirty = true
+    self.physicalBits = UInt8(physicalBits)
+    cachesMMIO = physicalBits < 52
+    present = SPTELayout.NPT.present.mask
+    user = SPTELayout.NPT.user.mask
+    execute = 0
+    noExecute = SPTELayout.NPT.noExecute.mask
+    accessed = SPTELayout.NPT.accessed.mask
+    dirty = SPTELayout.NPT.dirty.mask
+    hostWritable = SPTELayout.NPT.hostWritable.mask
+    mmuWritable = SPTELayout.NPT.mmuWritable.mask
+    trackedRights = 0
+    // A physical-address bit that the processor does not have: a reserved-bit fault.
+    mmioMask = 1 << 51 | present
+    mmioValue = 1 << 51 | present
+    mmioAccess = SPTELayout.write.mask | user
+  }
+
+  private static func check(_ physicalBits: Int) {
+    precondition(32...52 ~= physicalBits, "MAXPHYADDR is 32 to 52 bits")
+  }
+}

@@ -1,0 +1,151 @@
+public import HostMemory
+import MachineEvents
+public import PagingUnits
+
+/// What came of an attempt to change an entry.
+public enum EntryChange: ~Copyable {
+  /// The entry is the new one; the flush has to be paid.
+  case changed(PendingFlush)
+  /// Somebody else was faster; nothing happened.
+  case lost
+}
+
+/// The entry door: the only place where entries of live tables change (KVM: `handle_changed_spte`,
+/// `tdp_mmu_set_spte_atomic`, `mmu_spte_update`).
+extension PageTables {
+  /// Replaces an entry among other readers, if it still is what the caller saw.
+  ///
+  /// A frozen entry is never replaced this way: whoever froze it finishes.
+  public func exchange(
+    _ old: SPTE, with new: SPTE, at place: EntryPlace, _ host: borrowing HostMemory
+  ) -> EntryChange {
+    precondition(!old.isFrozen, "only whoever froze an entry replaces it")
+    interleaver.reach(.beforeEntryExchange)
+    let found = memory.compareExchangeEntry(
+      expected: old.raw, desired: new.raw, at: place.address)
+    guard found == old.raw else { return .lost }
+    return .changed(account(old, new, at: place, under: .shared, host))
+  }
+
+  /// Replaces an entry under the writer side of the MMU lock.
+  ///
+  /// Processors and lockless fixes may still change the old entry's volatile bits, so the entry
+  /// that was really replaced is the one that counts.
+  public func replace(
+    _ old: SPTE, with new: SPTE, at place: EntryPlace, _ host: borrowing HostMemory
+  ) -> PendingFlush {
+    var actual = old
+    if old.isPresentLeaf(at: place.level) && encoding.hasVolatileBits(old) {
+      actual = SPTE(raw: memory.exchangeEntry(new.raw, at: place.address))
+    } else {
+      memory.setEntry(new.raw, at: place.address)
+    }
+    return account(actual, new, at: place, under: .exclusive, host)
+  }
+
+  /// Gives a right back to an entry without a lock; `false` when somebody else was faster (KVM:
+  /// `fast_pf_fix_direct_spte`).
+  ///
+  /// Only rights come back, so no count changes and no flush is owed.
+  public func fix(_ old: SPTE, with new: SPTE, at address: HostPhysical) -> Bool {
+    precondition(old.frame == new.frame, "a repaired entry still maps its page")
+    return memory.compareExchangeEntry(expected: old.raw, desired: new.raw, at: address) == old.raw
+  }
+
+  /// Counts the 512 leaves of a large page that was split into entries of `level`.
+  public func countParts(at level: Level) { count(512, at: level) }
+
+  /// Takes an entry away among other readers: freezes it, has every processor forget it, and only
+  /// then lets others install something new (KVM: `tdp_mmu_zap_spte_atomic`).
+  public func zapShared(
+    _ old: SPTE, at place: EntryPlace, _ host: borrowing HostMemory
+  ) -> EntryZap {
+    switch exchange(old, with: .frozen, at: place, host) {
+    case .lost: return .lost
+    case .changed(let flush):
+      interleaver.reach(.beforeFrozenFlush)
+      flush.pay(flusher)
+      memory.setEntry(SPTE.nonpresent.raw, at: place.address)
+      return .zapped
+    }
+  }
+
+  /// Whether an entry could be taken away.
+  public enum EntryZap: Hashable, Sendable { case zapped, lost }
+
+  /// Everything that follows from an entry having been `old` and being `new`.
+  private func account(
+    _ old: SPTE, _ new: SPTE, at place: EntryPlace, under side: Exclusivity,
+    _ host: borrowing HostMemory
+  ) -> PendingFlush {
+    var flush = PendingFlush()
+    guard old != new else { return flush }
+    tap.record(
+      .tdpSPTEChanged(
+        space: place.space.rawValue, place.frame, place.level, old: old.raw, new: new.raw))
+    let wasLeaf = old.isPresentLeaf(at: place.level)
+    let isLeaf = new.isPresentLeaf(at: place.level)
+    precondition(
+      !(wasLeaf && isLeaf && old.frame != new.frame),
+      "a mapping moves to another frame only through an empty entry")
+    if wasLeaf != isLeaf { count(isLeaf ? 1 : -1, at: place.level) }
+    if wasLeaf {
+      markHostPage(old, unless: isLeaf ? new : nil, host)
+      if !isLeaf || encoding.owesFlush(from: old, to: new) { flush.owe(place.frame, place.level) }
+    }
+    if old.isPresentTable(at: place.level) && !new.isPresentTable(at: place.level) {
+      removeTable(old.frame, under: side, host)
+      flush.owe(place.frame, place.level)
+    }
+    return flush
+  }
+
+  /// Tells the host what a mapping that goes, or loses its marks, knew of its page.
+  private func markHostPage(_ old: SPTE, unless new: SPTE?, _ host: borrowing HostMemory) {
+    let stillDirty = new.map { encoding.isDirty($0) } ?? false
+    if encoding.isDirty(old) && !stillDirty { host.records.markDirty(old.frame) }
+    let stillAccessed = new.map { encoding.isAccessed($0) } ?? false
+    if encoding.isAccessed(old) && !stillAccessed { host.records.markAccessed(old.frame) }
+  }
+
+  private func count(_ amount: Int64, at level: Level) {
+    switch level {
+    case .page4K: counters.add(amount, to: .pages_4k)
+    case .page2M: counters.add(amount, to: .pages_2m)
+    default: counters.add(amount, to: .pages_1g)
+    }
+  }
+
+  /// A table was unlinked: its entries are frozen for ever and what hung under it goes too (KVM:
+  /// `handle_removed_pt`).
+  ///
+  /// A reader may still walk into it; it finds frozen entries and comes back later. The recursion
+  /// is as deep as our own tables, at most four.
+  private func removeTable(
+    _ frame: HostFrame, under side: Exclusivity, _ host: borrowing HostMemory
+  ) {
+    let id = page(of: frame, host)
+    let row = arena[id]
+    for index in 0..<512 {
+      let covered = row.guestFrame + UInt64(index) * row.role.level.frameCount
+      let place = EntryPlace(
+        address: frame.address + UInt64(index) * 8, frame: covered, level: row.role.level,
+        space: row.role.space)
+      var old = SPTE(raw: memory.entry(at: place.address))
+      switch side {
+      case .shared:
+        // A reader may be about to install something: take whatever it is until it is frozen.
+        repeat {
+          old = SPTE(raw: memory.exchangeEntry(SPTE.frozen.raw, at: place.address))
+          if old.isFrozen { interleaver.reach(.waitingForLock) }
+        } while old.isFrozen
+      case .exclusive:
+        guard old.isPresent else { continue }
+        old = SPTE(raw: memory.exchangeEntry(SPTE.frozen.raw, at: place.address))
+      }
+      // The unlinking entry's own flush covers everything below it.
+      account(old, .frozen, at: place, under: side, host).settle()
+    }
+    retire(id)
+  }
+}

@@ -1,0 +1,248 @@
+import HostMemory
+public import MachineEvents
+public import PagingUnits
+
+/// The rows of all shadow pages of a machine, their look-up by frame and role, and their lives.
+///
+///     free ──stock──▶ cached ──enlist──▶ live ──retire──▶ retired ──reclaim──▶ free
+///
+/// Rows are named by number and never move. A small lock guards the lists; a row's own fields are
+/// guarded by whoever holds the row: a cache, the MMU lock, or nobody but the reclaimer.
+@safe public struct ShadowPageArena: ~Copyable, @unchecked Sendable {
+  private static let bucketCount = 4096
+  /// How many rows there can be.
+  public let capacity: Int
+  private let rows: UnsafeMutablePointer<ShadowPage>
+  private let buckets: UnsafeMutablePointer<ShadowPageID>
+  private let shared: UnsafeMutablePointer<Shared>
+  let lock: SpinLock
+
+  /// What the lock guards.
+  private struct Shared {
+    var firstFree = ShadowPageID.none
+    var rowsMade = 0
+    var firstActive = ShadowPageID.none
+    var lastActive = ShadowPageID.none
+    var activeCount = 0
+    var firstRetired = ShadowPageID.none
+    var tableCount = 0
+  }
+
+  /// An arena of at most `capacity` tables, 1…2^24, without any yet.
+  public init(capacity: Int, interleaver: Interleaver) {
+    precondition(1...(1 << 24) ~= capacity, "an arena holds 1 to 2^24 tables")
+    self.capacity = capacity
+    lock = SpinLock(interleaver: interleaver)
+    // Row 0 names no table. Untouched rows cost address space only.
+    unsafe rows = .allocate(capacity: capacity + 1)
+    unsafe buckets = .allocate(capacity: Self.bucketCount)
+    // SAFETY: both allocations are exactly this large.
+    unsafe buckets.initialize(repeating: .none, count: Self.bucketCount)
+    unsafe shared = .allocate(capacity: 1)
+    unsafe shared.initialize(to: Shared())
+  }
+
+  deinit {
+    unsafe rows.deallocate()
+    unsafe buckets.deallocate()
+    unsafe shared.deallocate()
+  }
+
+  private func pointer(_ id: ShadowPageID) -> UnsafeMutablePointer<ShadowPage> {
+    precondition(id != .none && Int(id.number) <= capacity, "a shadow page has a row")
+    // SAFETY: the number was checked, and only rows that were made have names.
+    return unsafe rows + Int(id.number)
+  }
+
+  /// A row; the caller holds what guards it.
+  public subscript(id: ShadowPageID) -> ShadowPage {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    get { unsafe pointer(id).pointee }
+    nonmutating _modify { yield &(unsafe pointer(id).pointee) }
+  }
+
+  /// How many tables exist: stocked, live and retired.
+  public var tableCount: Int {
+    // SAFETY: one allocated element, read under its lock.
+    lock.withLock { unsafe shared.pointee.tableCount }
+  }
+
+  /// How many live tables are listed.
+  public var activeCount: Int {
+    // SAFETY: one allocated element, read under its lock.
+    lock.withLock { unsafe shared.pointee.activeCount }
+  }
+
+  // MARK: Stock
+
+  /// Makes a table: a row and an empty frame; `nil` when there is no row or no frame left.
+  func stock(from host: borrowing HostMemory) -> ShadowPageID? {
+    lock.lock()
+    defer { lock.unlock() }
+    // SAFETY: one allocated element, guarded by the lock.
+    unsafe precondition(shared.pointee.rowsMade <= capacity, "rows are made once")
+    let id: ShadowPageID
+    if unsafe shared.pointee.firstFree != .none {
+      id = unsafe shared.pointee.firstFree
+      unsafe shared.pointee.firstFree = self[id].next
+    } else {
+      guard unsafe shared.pointee.rowsMade < capacity else { return nil }
+      unsafe shared.pointee.rowsMade += 1
+      id = ShadowPageID(number: UInt32(unsafe shared.pointee.rowsMade))
+      // SAFETY: a row of the allocation that nobody has used yet.
+      unsafe pointer(id).initialize(to: ShadowPage())
+    }
+    guard let frame = host.allocateTable(owner: id.number) else {
+      self[id].next = unsafe shared.pointee.firstFree
+      unsafe shared.pointee.firstFree = id
+      return nil
+    }
+    host.memory.fillFrame(frame, with: SPTE.nonpresent.raw)
+    var row = ShadowPage()
+    row.frame = frame
+    row.state = .cached
+    self[id] = row
+    unsafe shared.pointee.tableCount += 1
+    return id
+  }
+
+  /// Gives a table's row and frame back.
+  func free(_ id: ShadowPageID, to host: borrowing HostMemory) {
+    lock.lock()
+    defer { lock.unlock() }
+    precondition(self[id].state != .live && self[id].state != .free, "a live table is retired")
+    host.freeTable(self[id].frame)
+    self[id].state = .free
+    // SAFETY: one allocated element, guarded by the lock.
+    self[id].next = unsafe shared.pointee.firstFree
+    unsafe shared.pointee.firstFree = id
+    unsafe shared.pointee.tableCount -= 1
+  }
+
+  /// A stocked table goes live without being listed: it is found through its parent only.
+  public func goLive(_ id: ShadowPageID) {
+    precondition(self[id].state == .cached, "only a stocked table goes live")
+    self[id].state = .live
+  }
+
+  /// A live table that nobody could find yet goes back to being stock.
+  public func goBack(_ id: ShadowPageID) {
+    precondition(self[id].state == .live, "only a live table goes back")
+    self[id].state = .cached
+  }
+
+  // MARK: Identity
+
+  private func bucket(_ frame: GuestFrame) -> Int {
+    Int(truncatingIfNeeded: (frame.number &* 0x9E37_79B9_7F4A_7C15) >> 52)
+  }
+
+  /// The live table of exactly this frame and role, and how many strangers its bucket holds.
+  ///
+  /// Invalid tables and those of another generation are not found (KVM:
+  /// `kvm_mmu_find_shadow_page`). The caller holds the MMU lock.
+  public func find(
+    _ frame: GuestFrame, _ role: ShadowPageRole, generation: UInt8
+  ) -> (page: ShadowPageID?, collisions: Int) {
+    lock.lock()
+    defer { lock.unlock() }
+    var collisions = 0
+    // SAFETY: a bucket number is below the number of buckets.
+    var id = unsafe buckets[bucket(frame)]
+    while id != .none {
+      let row = self[id]
+      if row.guestFrame != frame {
+        collisions += 1
+      } else if row.role == role && row.generation == generation {
+        return (id, collisions)
+      }
+      id = row.hashNext
+    }
+    return (nil, collisions)
+  }
+
+  /// A stocked table goes live and can be found; its row already says what it is.
+  public func enlist(_ id: ShadowPageID) {
+    lock.lock()
+    defer { lock.unlock() }
+    precondition(self[id].state == .cached, "only a stocked table goes live")
+    let index = bucket(self[id].guestFrame)
+    self[id].state = .live
+    // SAFETY: a bucket number is below the number of buckets; the list ends are lock-guarded.
+    self[id].hashNext = unsafe buckets[index]
+    unsafe buckets[index] = id
+    self[id].next = unsafe shared.pointee.firstActive
+    self[id].previous = .none
+    let first = unsafe shared.pointee.firstActive
+    if first != .none { self[first].previous = id } else { unsafe shared.pointee.lastActive = id }
+    unsafe shared.pointee.firstActive = id
+    unsafe shared.pointee.activeCount += 1
+  }
+
+  /// A live table can no longer be found.
+  public func delist(_ id: ShadowPageID) {
+    lock.lock()
+    defer { lock.unlock() }
+    precondition(self[id].state == .live, "only a live table is listed")
+    let index = bucket(self[id].guestFrame)
+    // SAFETY: a bucket number is below the number of buckets; the list ends are lock-guarded.
+    if unsafe buckets[index] == id {
+      unsafe buckets[index] = self[id].hashNext
+    } else {
+      var before = unsafe buckets[index]
+      while before != .none && self[before].hashNext != id { before = self[before].hashNext }
+      precondition(before != .none, "a listed table is in its bucket")
+      self[before].hashNext = self[id].hashNext
+    }
+    let (next, previous) = (self[id].next, self[id].previous)
+    if previous != .none { self[previous].next = next } else { unsafe shared.pointee.firstActive = next }
+    if next != .none { self[next].previous = previous } else { unsafe shared.pointee.lastActive = previous }
+    self[id].next = .none
+    self[id].previous = .none
+    self[id].hashNext = .none
+    unsafe shared.pointee.activeCount -= 1
+  }
+
+  /// The listed table behind `id`, newest first; with `.none`, the first; `.none` at the end.
+  ///
+  /// The caller holds the MMU lock, so that the list keeps its order between calls.
+  public func nextActive(after id: ShadowPageID) -> ShadowPageID {
+    lock.lock()
+    defer { lock.unlock() }
+    // SAFETY: one allocated element, guarded by the lock.
+    return id == .none ? unsafe shared.pointee.firstActive : self[id].next
+  }
+
+  // MARK: Retirement
+
+  /// An unlinked table waits until nobody can be looking at it.
+  func retire(_ id: ShadowPageID, at stamp: UInt64) {
+    lock.lock()
+    defer { lock.unlock() }
+    precondition(self[id].state == .live, "a table is retired once")
+    self[id].state = .retired
+    self[id].retiredAt = stamp
+    // SAFETY: one allocated element, guarded by the lock.
+    self[id].next = unsafe shared.pointee.firstRetired
+    unsafe shared.pointee.firstRetired = id
+  }
+
+  /// Takes one retired table that nobody can see any more.
+  func takeReclaimable(_ quiet: borrowing QuietPoints) -> ShadowPageID? {
+    lock.lock()
+    defer { lock.unlock() }
+    var before = ShadowPageID.none
+    // SAFETY: one allocated element, guarded by the lock.
+    var id = unsafe shared.pointee.firstRetired
+    while id != .none {
+      let next = self[id].next
+      if quiet.hasPassed(self[id].retiredAt) {
+        if before == .none { unsafe shared.pointee.firstRetired = next } else { self[before].next = next }
+        return id
+      }
+      before = id
+      id = next
+    }
+    return nil
+  }
+}

@@ -1,0 +1,74 @@
+public import PagingUnits
+
+/// What kind of table a shadow page is; with the frame it covers, its identity (KVM:
+/// `kvm_mmu_page_role`).
+///
+/// The word has the kernel's layout, because tracepoints record it:
+///
+///     31:24 23:19 18          17    16     15    14    13 12 11      10:8   7      6:5      4    3:0
+///     smm   -     passthrough guest ad-off smap  smep  wp nx invalid access direct quadrant 4-byte level
+public struct ShadowPageRole: Hashable, Sendable {
+  /// The kernel's word.
+  public private(set) var word: UInt32
+
+  /// Wraps the kernel's word.
+  public init(word: UInt32) { self.word = word }
+
+  /// The role of a root of two-dimensional paging (KVM: `kvm_calc_tdp_mmu_root_page_role`).
+  ///
+  /// All rights, WP and NX on: so that every virtual processor of an address space shares it,
+  /// whatever the guest's control registers say.
+  public static func directRoot(
+    level: Level, space: AddressSpace, accessedDirty: AccessedDirtyUse
+  ) -> ShadowPageRole {
+    var role = ShadowPageRole(word: 0)
+    role.setBits(0, 4, UInt32(level.depth))
+    role.setBits(7, 1, 1)
+    role.setBits(8, 3, UInt32(AccessRights.all.rawValue))
+    role.setBits(12, 1, 1)
+    role.setBits(13, 1, 1)
+    role.setBits(16, 1, accessedDirty == .disabled ? 1 : 0)
+    role.setBits(24, 8, UInt32(space.rawValue))
+    return role
+  }
+
+  /// The role of a table one level below this one, of the same kind (KVM:
+  /// `kvm_mmu_child_role`).
+  public func child() -> ShadowPageRole {
+    guard let below = level.below else { preconditionFailure("a level-1 table has no child") }
+    var role = self
+    role.setBits(0, 4, UInt32(below.depth))
+    role.setBits(18, 1, 0)
+    return role
+  }
+
+  /// The level of the table.
+  public var level: Level { Level(Int(bits(0, 4))) }
+  /// Whether no guest table stands behind it: a linear mapping.
+  public var isDirect: Bool { bits(7, 1) == 1 }
+  /// The rights accumulated above the table.
+  public var access: AccessRights { AccessRights(rawValue: UInt8(bits(8, 3))) }
+  /// Whether accessed and dirty bits are not used in it.
+  public var accessedDirtyDisabled: Bool { bits(16, 1) == 1 }
+  /// How its entries use accessed and dirty bits.
+  public var accessedDirty: AccessedDirtyUse { accessedDirtyDisabled ? .disabled : .enabled }
+  /// Which memslots it maps.
+  public var space: AddressSpace { bits(24, 8) == 0 ? .normal : .systemManagement }
+
+  /// Whether it was zapped while somebody still used it.
+  ///
+  /// The bit is state, not identity; it lies in the word because the kernel's does.
+  public var isInvalid: Bool {
+    get { bits(11, 1) == 1 }
+    set { setBits(11, 1, newValue ? 1 : 0) }
+  }
+
+  private func bits(_ shift: UInt32, _ width: UInt32) -> UInt32 {
+    (word >> shift) & (1 << width - 1)
+  }
+
+  private mutating func setBits(_ shift: UInt32, _ width: UInt32, _ value: UInt32) {
+    let mask: UInt32 = (1 << width - 1) << shift
+    word = (word & ~mask) | (value << shift)
+  }
+}
