@@ -65,6 +65,8 @@ let package = Package(
     // Floor 6
     room("SparseMemory", ["HostMemory"]),
     // Tests
+    tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
+    tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
   ],
   swiftLanguageModes: [.v6]

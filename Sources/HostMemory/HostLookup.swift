@@ -17,6 +17,13 @@ public struct HostPage: Hashable, Sendable {
   /// What lies in the frame.
   public let content: Content
 
+  /// A page, as it was found.
+  public init(frame: HostFrame, isWritable: Bool, content: Content) {
+    self.frame = frame
+    self.isWritable = isWritable
+    self.content = content
+  }
+
   /// What lies in a frame of the host process.
   public enum Content: UInt8, Hashable, Sendable {
     /// Memory of the process, with a record that follows its use.
