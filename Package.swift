@@ -67,6 +67,13 @@ let package = Package(
     // Tests
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
+    tests(
+      of: "VirtualMachine",
+      also: [
+        "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineEvents", "PageTables",
+        "PagingUnits", "SparseMemory",
+      ]),
+    .testTarget(name: "TidyTests", swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
   ],
   swiftLanguageModes: [.v6]

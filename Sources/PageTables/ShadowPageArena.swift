@@ -15,7 +15,7 @@ public import PagingUnits
   private let rows: UnsafeMutablePointer<ShadowPage>
   private let buckets: UnsafeMutablePointer<ShadowPageID>
   private let shared: UnsafeMutablePointer<Shared>
-  let lock: SpinLock
+  let lock: YieldingLock
 
   /// What the lock guards.
   private struct Shared {
@@ -32,7 +32,7 @@ public import PagingUnits
   public init(capacity: Int, interleaver: Interleaver) {
     precondition(1...(1 << 24) ~= capacity, "an arena holds 1 to 2^24 tables")
     self.capacity = capacity
-    lock = SpinLock(interleaver: interleaver)
+    lock = YieldingLock(interleaver: interleaver)
     // Row 0 names no table. Untouched rows cost address space only.
     unsafe rows = .allocate(capacity: capacity + 1)
     unsafe buckets = .allocate(capacity: Self.bucketCount)

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// It spins, as KVM's own spinlocks do: the core has no operating system to sleep in. While it
 /// waits it lets others in, so that a one-threaded simulation cannot deadlock on it.
-public struct SpinLock: ~Copyable, Sendable {
+public struct YieldingLock: ~Copyable, Sendable {
   private let held = Atomic<Bool>(false)
   private let interleaver: Interleaver
 

@@ -1,0 +1,21 @@
+public import DirectMMU
+public import HardwareModel
+public import PagingUnits
+
+/// What came of one access of a virtual processor.
+public enum AccessOutcome: Sendable {
+  /// The access reaches host memory.
+  case translated(Translation)
+  /// The guest gets a page fault with this error code; CR2 is the address.
+  case pageFault(errorCode: UInt32)
+  /// The address is not canonical: the guest gets #GP, or #SS for a stack access.
+  case generalProtection
+  /// Nothing but a device, or a read-only slot that was to be written, is at this address: the
+  /// access is the VMM's to perform (KVM: `KVM_EXIT_MMIO`).
+  case device(GuestPhysical)
+  /// The host cannot give the page (KVM: `KVM_RUN` fails).
+  case failed(FaultOutcome.HostFailure, GuestPhysical)
+  /// The access kept coming back without progress, which is a mistake of the machine's maker or
+  /// of ours; see `MachineConfiguration.retryLimit`.
+  case stuck(GuestPhysical)
+}

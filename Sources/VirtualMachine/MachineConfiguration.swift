@@ -1,0 +1,50 @@
+public import PagingUnits
+
+/// What a machine is made of; everything that the maker of a machine may choose.
+public struct MachineConfiguration: Sendable {
+  /// Whose processors: Intel's walk EPT, AMD's walk NPT.
+  public var vendor = Vendor.intel
+  /// The host's MAXPHYADDR, 32…52 bits.
+  public var physicalBits = 46
+  /// The MAXPHYADDR that the guest sees, 32…52 bits, at most the host's.
+  public var guestPhysicalBits = 46
+  /// The levels of a direct root: 4 or 5.
+  public var rootLevel = Level.level4
+  /// The largest page that a leaf maps.
+  public var largestPage = Level.page1G
+  /// Whether the processor keeps accessed and dirty bits in EPT; NPT always does.
+  public var accessedDirty = Support.present
+  /// Whether EPT pages may be executable and not readable.
+  public var executeOnly = Support.present
+  /// Whether a fault also maps neighbours that the host already has.
+  public var prefetch = Support.present
+  /// How many sets of four translations a processor keeps, a power of two; 0 keeps none.
+  public var translationSets = 512
+  /// Whether a processor keeps upper entries and guest-physical translations between walks.
+  public var keepsWalks = Support.present
+  /// How many virtual processors, 1…4095.
+  public var processors = 1
+  /// The most tables that the MMU may build.
+  public var tableLimit = 1 << 20
+  /// How often one access may come back to the MMU before the machine gives up on it.
+  public var retryLimit = 1000
+
+  /// Whose processors a machine has.
+  public enum Vendor: String, Hashable, Sendable, CaseIterable {
+    /// EPT.
+    case intel
+    /// NPT.
+    case amd
+  }
+
+  /// Whether a processor has a feature.
+  public enum Support: Hashable, Sendable {
+    /// It does.
+    case present
+    /// It does not.
+    case absent
+  }
+
+  /// One Intel processor with four levels and every feature.
+  public init() {}
+}

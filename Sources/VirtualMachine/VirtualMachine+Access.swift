@@ -1,0 +1,141 @@
+import DirectMMU
+import HardwareModel
+import MachineEvents
+import PageTables
+public import PagingUnits
+import X86Paging
+
+/// The trip of an access: the processor walks, exits, the MMU makes it so, the processor retries.
+extension VirtualMachine {
+  /// Performs one access of a processor as far as its address goes.
+  ///
+  /// - Parameters:
+  ///   - number: the processor; the caller is the thread that runs it.
+  ///   - address: the linear address.
+  ///   - kind: what the access does.
+  ///   - privilege: on whose behalf; explicit accesses follow the registers' CPL.
+  public func access(
+    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
+  ) -> AccessOutcome {
+    unsafe travel(number) { processor, dimension in
+      // SAFETY: the pointer is the caller's own processor.
+      unsafe processor.pointee.hardware.translate(
+        address, kind, privilege, processor.pointee.registers, through: dimension)
+    }
+  }
+
+  /// Performs one access that bypasses the guest's own paging.
+  public func access(_ number: Int, _ address: GuestPhysical, _ kind: AccessKind) -> AccessOutcome {
+    unsafe travel(number) { processor, dimension in
+      // SAFETY: the pointer is the caller's own processor.
+      unsafe processor.pointee.hardware.translate(
+        guestPhysical: address, kind, through: dimension)
+    }
+  }
+
+  private func travel(
+    _ number: Int,
+    _ walk: (UnsafeMutablePointer<VirtualProcessor>, SecondDimension) -> HardwareOutcome
+  ) -> AccessOutcome {
+    let processor = unsafe processor(number)
+    // SAFETY: the board lives as long as the machine; the processor is the caller's own.
+    let board = unsafe board
+    tables.quiet.enter(number)
+    defer { tables.quiet.leave(number) }
+    var last = GuestPhysical(0)
+    for _ in 0..<configuration.retryLimit {
+      guard unsafe board.pointee.enterGuest(number) else {
+        // Requests are served without a look under way, so that nothing waits for itself.
+        tables.quiet.leave(number)
+        serveRequests(number)
+        tables.quiet.enter(number)
+        continue
+      }
+      if unsafe processor.pointee.root == .none {
+        unsafe board.pointee.leaveGuest(number)
+        guard loadRoot(number) else { return .failed(.noMemory, GuestPhysical(0)) }
+        continue
+      }
+      let dimension = unsafe secondDimension(of: processor.pointee.root)
+      let outcome = unsafe walk(processor, dimension)
+      unsafe board.pointee.leaveGuest(number)
+      switch outcome {
+      case .translated(let translation): return .translated(translation)
+      case .pageFault(let errorCode): return .pageFault(errorCode: errorCode)
+      case .generalProtection: return .generalProtection
+      case .exit(let exit):
+        if let outcome = handle(exit, number, last: &last) { return outcome }
+      }
+    }
+    return .stuck(last)
+  }
+
+  /// What the hardware walks in the second dimension.
+  private func secondDimension(of root: ShadowPageID) -> SecondDimension {
+    let frame = tables.arena[root].frame.address.raw
+    switch configuration.vendor {
+    case .intel:
+      // Write-back (6), the number of levels less one, and A/D use in bit 6 (KVM:
+      // `construct_eptp`).
+      let levels = UInt64(configuration.rootLevel.depth) - 1
+      let accessedDirty: UInt64 = tables.encoding.hasAccessedDirty ? 1 << 6 : 0
+      return .ept(eptp: frame | 6 | levels << 3 | accessedDirty)
+    case .amd:
+      return .npt(
+        ncr3: frame, levels: configuration.rootLevel == .level5 ? .five : .four)
+    }
+  }
+
+  /// Takes an exit to the MMU; `nil` means that the access is tried again.
+  private func handle(
+    _ exit: HardwareExit, _ number: Int, last: inout GuestPhysical
+  ) -> AccessOutcome? {
+    let request = faultRequest(for: exit, number)
+    last = request.address
+    let processor = unsafe processor(number)
+    // SAFETY: the processor is the caller's own, and nothing else borrows its fault state.
+    let outcome = unsafe direct.fault(
+      request, in: processor.pointee.root, &processor.pointee.faultState, tables, slots, process,
+      processor.pointee.counters, telling: self)
+    switch outcome {
+    case .retry, .fixed, .spurious, .writeProtected: return nil
+    case .emulate:
+      unsafe processor.pointee.counters.add(to: .mmio_exits)
+      return .device(request.address)
+    case .failed(let reason): return .failed(reason, request.address)
+    }
+  }
+
+  /// The exit in the terms of a fault, with its tracepoints (KVM: `handle_ept_violation`,
+  /// `handle_ept_misconfig`, `npf_interception`).
+  private func faultRequest(for exit: HardwareExit, _ number: Int) -> FaultRequest {
+    let processor = unsafe processor(number)
+    // SAFETY: the processor is the caller's own.
+    unsafe processor.pointee.counters.add(to: .exits)
+    let rip = unsafe processor.pointee.instructionPointer
+    let vcpu = UInt32(number)
+    let address: GuestPhysical
+    let code: PageFaultErrorCode
+    switch exit {
+    case .eptViolation(let qualification, let guestPhysical, _):
+      address = guestPhysical
+      code = PageFaultErrorCode(eptViolation: qualification)
+      tables.tap.record(
+        .exit(vcpu: vcpu, .eptViolation, rip: rip, info1: qualification, info2: 0))
+      tables.tap.record(
+        .pageFault(vcpu: vcpu, rip: rip, address: address.raw, errorCode: qualification))
+    case .eptMisconfiguration(let guestPhysical):
+      address = guestPhysical
+      code = .reserved
+      tables.tap.record(.exit(vcpu: vcpu, .eptMisconfiguration, rip: rip, info1: 0, info2: 0))
+    case .nestedPageFault(let errorCode, let guestPhysical):
+      address = guestPhysical
+      code = PageFaultErrorCode(rawValue: errorCode)
+      tables.tap.record(
+        .exit(vcpu: vcpu, .nestedPageFault, rip: rip, info1: errorCode, info2: address.raw))
+      tables.tap.record(
+        .pageFault(vcpu: vcpu, rip: rip, address: address.raw, errorCode: errorCode))
+    }
+    return FaultRequest(address: address, errorCode: code, processor: vcpu)
+  }
+}

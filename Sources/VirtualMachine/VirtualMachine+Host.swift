@@ -1,0 +1,46 @@
+public import HostMemory
+import PageTables
+public import PagingUnits
+
+/// What the host does to the guest's memory, with the machine told (the host's half of the host
+/// door).
+extension VirtualMachine {
+  /// Drops the pages of a range; the next access gets new ones (Linux: `MADV_DONTNEED`).
+  public func unmapHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.unmap(range, telling: self)
+  }
+
+  /// Changes what the host process may do with a range (Linux: `mprotect`).
+  public func protectHost(
+    _ range: Range<HostVirtual>, as protection: HostProtection
+  ) throws(HostRegionError) {
+    defer { reclaimTables() }
+    try process.protect(range, protection, telling: self)
+  }
+
+  /// Moves the page at an address to another frame, its content kept.
+  public func migrateHost(_ address: HostVirtual) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.migrate(address, telling: self)
+  }
+
+  /// Splits the huge page at an address into pages of the size below.
+  public func splitHost(_ address: HostVirtual) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.split(at: address, telling: self)
+  }
+
+  /// Joins the small pages around an address into one of `level`.
+  public func collapseHost(_ address: HostVirtual, to level: Level) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.collapse(at: address, to: level, telling: self)
+  }
+
+  /// Frees the tables that a change left behind.
+  private func reclaimTables() {
+    operations.lock()
+    tables.reclaim(to: process.host)
+    operations.unlock()
+  }
+}

@@ -1,0 +1,103 @@
+import DirectMMU
+import GuestMemory
+public import HostMemory
+import MachineEvents
+import PageTables
+public import PagingUnits
+
+/// The host door: what the host process does to its pages, the machine's tables follow (KVM:
+/// `kvm_mmu_notifier_ops`).
+extension VirtualMachine: HostNotifier {
+  /// Takes every mapping of a range away and makes faults on it wait.
+  ///
+  /// Returns when no processor can reach the range's pages any more.
+  public func invalidateRangeStart(_ range: Range<HostVirtual>) {
+    tables.tap.record(.unmapRange(range.lowerBound, range.upperBound))
+    slots.invalidations.notifierBegan()
+    var isBegun = false
+    for space in AddressSpace.allCases {
+      var overlaps = slots.slots(at: range, in: space)
+      while let part = slots.next(&overlaps) {
+        if !isBegun {
+          tables.lock.lockExclusive()
+          slots.invalidations.begin()
+          isBegun = true
+        }
+        slots.invalidations.add(part.frames)
+        direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host).pay(tables.flusher)
+      }
+    }
+    if isBegun {
+      tables.lock.unlockExclusive()
+      tables.interleaver.reach(.insideInvalidation)
+    }
+  }
+
+  /// Lets faults on the range go on, and makes those that were under way start again.
+  public func invalidateRangeEnd(_ range: Range<HostVirtual>) {
+    if hasSlot(in: range) {
+      tables.lock.lockExclusive()
+      slots.invalidations.end()
+      tables.lock.unlockExclusive()
+    }
+    slots.invalidations.notifierEnded()
+  }
+
+  private func hasSlot(in range: Range<HostVirtual>) -> Bool {
+    for space in AddressSpace.allCases {
+      var overlaps = slots.slots(at: range, in: space)
+      if slots.next(&overlaps) != nil { return true }
+    }
+    return false
+  }
+
+  /// Clears the accessed state of a range, flushing if any page was young.
+  public func clearFlushYoung(_ range: Range<HostVirtual>) -> Bool {
+    tables.tap.record(.ageRange(range.lowerBound, range.upperBound))
+    return age(range, .paid)
+  }
+
+  /// Clears the accessed state of a range and leaves processors alone, where accessed bits exist.
+  public func clearYoung(_ range: Range<HostVirtual>) -> Bool {
+    tables.tap.record(.ageRange(range.lowerBound, range.upperBound))
+    return age(range, .settled)
+  }
+
+  /// Whether the page was accessed; changes nothing.
+  public func testYoung(_ address: HostVirtual) -> Bool {
+    tables.tap.record(.testAge(address))
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    let page = address.pageStart..<(address.pageStart + 4096)
+    for space in AddressSpace.allCases {
+      var overlaps = slots.slots(at: page, in: space)
+      while let part = slots.next(&overlaps) {
+        if direct.isYoung(part.frames, in: space, tables) { return true }
+      }
+    }
+    return false
+  }
+
+  private enum Payment { case paid, settled }
+
+  private func age(_ range: Range<HostVirtual>, _ payment: Payment) -> Bool {
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    var owed = PendingFlush()
+    for space in AddressSpace.allCases {
+      var overlaps = slots.slots(at: range, in: space)
+      while let part = slots.next(&overlaps) {
+        owed.add(direct.age(part.frames, in: space, tables, process.host))
+      }
+    }
+    // Every leaf that was young lost its mark and owes a flush for it.
+    let wasYoung = owed.isOwed
+    // Without accessed bits age is told by missing rights, which a processor must not go on using.
+    if payment == .paid || !tables.encoding.hasAccessedDirty {
+      owed.pay(tables.flusher)
+    } else {
+      owed.settle()
+    }
+    return wasYoung
+  }
+}

@@ -1,0 +1,26 @@
+import DirectMMU
+import HardwareModel
+import MachineEvents
+import PageTables
+import PagingUnits
+
+/// A virtual processor: the guest's registers, the hardware it runs on, its root, and what the MMU
+/// keeps for it (KVM: `struct kvm_vcpu`).
+struct VirtualProcessor: ~Copyable {
+  /// The registers that take part in paging.
+  var registers = ControlRegisters()
+  /// The instruction pointer, for tracepoints.
+  var instructionPointer: UInt64 = 0
+  /// Which memslots it goes by.
+  var space = AddressSpace.normal
+  /// The hardware's TLB and walker.
+  var hardware: Processor
+  /// What the MMU keeps between faults.
+  var faultState = FaultState()
+  /// The root that the hardware walks.
+  var root: ShadowPageID = .none
+  /// Its statistics.
+  let counters = CounterRow()
+
+  init(hardware: consuming Processor) { self.hardware = hardware }
+}
