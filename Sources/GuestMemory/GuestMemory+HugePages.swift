@@ -59,7 +59,7 @@ extension GuestMemory {
 
   private func change(_ slot: Memslot, _ frame: GuestFrame, _ level: Level, by step: Int32) {
     // SAFETY: `word` is in bounds.
-    let old = unsafe word(slot, frame, level).pointee.add(
+    let old = unsafe word(slot, frame, level).pointee.wrappingAdd(
       UInt32(bitPattern: step), ordering: .relaxed).oldValue
     let count = Int64(old & 0x7FFF_FFFF) + Int64(step)
     precondition(
