@@ -24,6 +24,10 @@ public struct Processor: ~Copyable {
     kept = TranslationCache(sets: features.translationSets)
   }
 
+  // Spelled out, so that other modules destroy a processor without seeing into its caches, which
+  // Embedded Swift cannot.
+  deinit {}
+
   /// Sets every count to 0.
   public mutating func resetCounters() { counters = HardwareCounters() }
 

@@ -67,34 +67,53 @@ public enum ProcessorCounter: UInt8, Hashable, Sendable, CaseIterable {
 }
 
 /// A row of 32 statistics that several threads add to.
-public struct CounterRow: ~Copyable, Sendable {
-  private let values: InlineArray<32, Atomic<Int64>>
+@safe public struct CounterRow: ~Copyable, @unchecked Sendable {
+  private let values: UnsafeMutablePointer<Atomic<Int64>>
 
   /// Every statistic at 0.
-  public init() { values = InlineArray { _ in Atomic<Int64>(0) } }
+  public init() {
+    unsafe values = .allocate(capacity: 32)
+    for index in 0..<32 {
+      // SAFETY: the index lies inside the allocation.
+      unsafe (values + index).initialize(to: Atomic(0))
+    }
+  }
+
+  deinit { unsafe values.deallocate() }
+
+  private func value(_ index: UInt8) -> UnsafeMutablePointer<Atomic<Int64>> {
+    precondition(index < 32, "a row has 32 statistics")
+    // SAFETY: the index was checked.
+    return unsafe values + Int(index)
+  }
 
   /// Adds `amount`, which may be negative, to a machine's statistic.
   public func add(_ amount: Int64 = 1, to counter: MachineCounter) {
-    values[Int(counter.rawValue)].wrappingAdd(amount, ordering: .relaxed)
+    // SAFETY: `value` is in bounds.
+    unsafe value(counter.rawValue).pointee.wrappingAdd(amount, ordering: .relaxed)
   }
 
   /// Adds `amount` to a processor's statistic.
   public func add(_ amount: Int64 = 1, to counter: ProcessorCounter) {
-    values[Int(counter.rawValue)].wrappingAdd(amount, ordering: .relaxed)
+    // SAFETY: `value` is in bounds.
+    unsafe value(counter.rawValue).pointee.wrappingAdd(amount, ordering: .relaxed)
   }
 
-  /// Raises a machine's peak to `value` if it was lower.
-  public func raise(_ counter: MachineCounter, to value: Int64) {
-    values[Int(counter.rawValue)].max(value, ordering: .relaxed)
+  /// Raises a machine's peak to `peak` if it was lower.
+  public func raise(_ counter: MachineCounter, to peak: Int64) {
+    // SAFETY: `value` is in bounds.
+    unsafe value(counter.rawValue).pointee.max(peak, ordering: .relaxed)
   }
 
   /// A machine's statistic.
   public func value(of counter: MachineCounter) -> Int64 {
-    values[Int(counter.rawValue)].load(ordering: .relaxed)
+    // SAFETY: `value` is in bounds.
+    unsafe value(counter.rawValue).pointee.load(ordering: .relaxed)
   }
 
   /// A processor's statistic.
   public func value(of counter: ProcessorCounter) -> Int64 {
-    values[Int(counter.rawValue)].load(ordering: .relaxed)
+    // SAFETY: `value` is in bounds.
+    unsafe value(counter.rawValue).pointee.load(ordering: .relaxed)
   }
 }

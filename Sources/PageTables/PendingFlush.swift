@@ -44,12 +44,15 @@ public struct PendingFlush: ~Copyable {
   /// Pays: every processor forgets the frames before this returns.
   public consuming func pay(_ flusher: TranslationFlusher) {
     if isOwed { flusher.flush(GuestFrame(start)..<GuestFrame(end)) }
-    discard self
+    settle()
   }
 
   /// Settles the debt without a flush of its own: something larger pays it, such as the load of a
   /// new root, or another debt that took it over.
-  public consuming func settle() { discard self }
+  public consuming func settle() {
+    // Not `discard self`, which Embedded Swift does not take here.
+    end = start
+  }
 
   deinit {
     precondition(start == end, "a flush was owed and never paid")
