@@ -64,6 +64,9 @@ let package = Package(
       ]),
     // Floor 6
     room("SparseMemory", ["HostMemory"]),
+    // Unicorn's functions, found at run time (decision record 0003): nothing is linked.
+    .target(name: "CUnicorn"),
+    room("GuestProcessor", ["PagingUnits", "HostMemory", "CUnicorn"]),
     // Tests
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
@@ -75,6 +78,7 @@ let package = Package(
       ]),
     .testTarget(name: "TidyTests", swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
+    tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
   ],
   swiftLanguageModes: [.v6]
 )

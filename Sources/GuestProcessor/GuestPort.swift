@@ -1,0 +1,134 @@
+public import PagingUnits
+
+/// What a page of the guest's linear address space may be used for until the next flush.
+public struct PageGrant: OptionSet, Hashable, Sendable {
+  /// The bits: 1 read, 2 write, 4 execute.
+  public let rawValue: UInt8
+  /// Wraps the bits.
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  /// Data may be read.
+  public static let read = PageGrant(rawValue: 1)
+  /// Data may be written; granted only when the dirty bits are set already.
+  public static let write = PageGrant(rawValue: 2)
+  /// Instructions may be fetched.
+  public static let execute = PageGrant(rawValue: 4)
+}
+
+/// A question that the processor cannot answer from its own TLB.
+public struct FillRequest: Hashable, Sendable {
+  /// The first byte of the linear page; for the processor's own accesses to the descriptor tables,
+  /// the task segment and stacks, the exact address.
+  public var address: GuestVirtual
+  /// What the access does.
+  public var kind: AccessKind
+  /// On whose behalf it is made.
+  public var privilege: Privilege
+  /// Whether EFLAGS.AC is set, which exempts explicit supervisor accesses from SMAP.
+  public var alignmentCheck: Bool
+
+  /// A question about one access.
+  public init(
+    address: GuestVirtual, kind: AccessKind, privilege: Privilege, alignmentCheck: Bool
+  ) {
+    self.address = address
+    self.kind = kind
+    self.privilege = privilege
+    self.alignmentCheck = alignmentCheck
+  }
+}
+
+/// What became of a `FillRequest`.
+public enum FillAnswer: Hashable, Sendable {
+  /// The page lies in this host frame; the grant holds at least what was asked, and nothing that
+  /// the tables do not allow without another walk.
+  case filled(HostFrame, PageGrant)
+  /// The page lies in this host frame, and this one access is let through; it is asked again.
+  case filledOnce(HostFrame)
+  /// A device lies there: no memory slot has the page.
+  case device(GuestFrame)
+  /// The guest gets a page fault with this error code.
+  case pageFault(errorCode: UInt32)
+  /// The run ends; whoever answers knows why.
+  case stop
+}
+
+/// What becomes of a write to a control register.
+public enum ControlVerdict: Hashable, Sendable {
+  /// The new state holds.
+  case accepted
+  /// The guest gets #GP(0), and nothing changed.
+  case generalProtection
+  /// The run ends.
+  case stop
+}
+
+/// The kinds of INVPCID (SDM Vol. 2A, "INVPCID").
+public enum InvalidationScope: UInt8, Hashable, Sendable {
+  /// One address in one address space.
+  case address = 0
+  /// One address space, globals kept.
+  case addressSpace
+  /// Everything, globals too.
+  case everything
+  /// All address spaces, globals kept.
+  case everythingButGlobal
+}
+
+/// The world outside the processor: memory, devices, interrupts.
+///
+/// An abstract class: one virtual call is the cheapest boundary that other floors can implement.
+/// `Processor` holds it for its life. Every method is called on the thread that runs the processor,
+/// some of them in the middle of an instruction; they may call `flushTranslations` and
+/// `requestStop` of the processor and nothing else of it.
+open class GuestPort {
+  /// A port that must be subclassed.
+  public init() {}
+
+  /// Translates one page for one kind of access; the whole trip, guest tables and ours.
+  open func fill(_ request: FillRequest) -> FillAnswer {
+    fatalError("a port translates")
+  }
+
+  /// The write that `filledOnce` let through has happened.
+  open func storeCompleted(in page: GuestVirtual, frame: HostFrame) {}
+
+  /// The guest is about to put this state into CR0, CR3, CR4, EFER, PAT or PKRU; `old` holds now.
+  /// Checks of the processor itself have passed. `keepsTranslations` is CR3's bit 63 under PCIDs.
+  open func controlsWillChange(
+    from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
+  ) -> ControlVerdict { .accepted }
+
+  /// INVLPG, with the exact address.
+  open func invalidate(_ address: GuestVirtual) {}
+
+  /// INVPCID.
+  open func invalidate(_ scope: InvalidationScope, pcid: UInt16, address: GuestVirtual) {}
+
+  /// IN of 1, 2 or 4 bytes.
+  open func readPort(_ port: UInt16, byteCount: Int) -> UInt32 { .max }
+
+  /// OUT of 1, 2 or 4 bytes.
+  open func writePort(_ port: UInt16, byteCount: Int, value: UInt32) {}
+
+  /// A read of 1, 2 or 4 bytes from a device's address; an 8-byte read comes as two.
+  open func readDevice(_ address: GuestPhysical, byteCount: Int) -> UInt64 { .max }
+
+  /// A write of 1, 2 or 4 bytes to a device's address; an 8-byte write comes as two.
+  open func writeDevice(_ address: GuestPhysical, byteCount: Int, value: UInt64) {}
+
+  /// A model-specific register that the processor does not know; `nil` raises #GP(0).
+  open func readMSR(_ index: UInt32) -> UInt64? { nil }
+
+  /// Writes a model-specific register that the processor does not know; `false` raises #GP(0).
+  open func writeMSR(_ index: UInt32, value: UInt64) -> Bool { false }
+
+  /// Takes the vector of the highest pending interrupt; `nil` when none is deliverable.
+  open func acknowledgeInterrupt() -> UInt8? { nil }
+
+  /// The timer that was armed with `Processor.armTimer` has come.
+  open func timerExpired() {}
+
+  /// An exception or interrupt is being delivered.
+  open func willDeliver(_ event: GuestEvent) {}
+}
