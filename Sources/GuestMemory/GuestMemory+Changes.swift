@@ -81,7 +81,9 @@ extension GuestMemory {
   }
 
   /// Asks for everything that may be refused: the largest frame, and the new slot's metadata (KVM:
-  /// `kvm_arch_prepare_memory_region`). When it throws, `revert` comes next.
+  /// `kvm_arch_prepare_memory_region`).
+  ///
+  /// When it throws, `revert` comes next.
   public func prepareMetadata(_ change: inout PreparedMemslotChange) throws(MemslotError) {
     precondition(
       change.stage == (change.needsInvalidPhase ? .invalid : .prepared),
@@ -98,7 +100,7 @@ extension GuestMemory {
 
   /// Makes the change visible (KVM: `kvm_set_memslot`); cannot fail.
   public func publish(_ change: inout PreparedMemslotChange) {
-    precondition(change.stage == .ready, "a change is published when nothing can be refused any more")
+    precondition(change.stage == .ready, "a change is published when nothing refuses any more")
     change.stage = .publishing
     // The inactive set holds the original, whatever readers see now.
     publish(change.old, change.new, in: change.addressSpace)

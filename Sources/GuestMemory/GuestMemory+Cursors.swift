@@ -26,7 +26,9 @@ public struct FrameRangeCursor: Sendable {
 
 extension GuestMemory {
   /// A walk over the slots at `range`; it sees the layout of this moment, as long as the caller's
-  /// reader section lasts. Invalid slots are among them, as in KVM.
+  /// reader section lasts.
+  ///
+  /// Invalid slots are among them, as in KVM.
   public func slots(at range: Range<HostVirtual>, in space: AddressSpace) -> HostRangeCursor {
     let index = activeIndex(space)
     // SAFETY: the four sets live as long as the memory.

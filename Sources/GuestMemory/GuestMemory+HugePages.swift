@@ -22,7 +22,9 @@ extension GuestMemory {
     return unsafe metadata.word(slot.metadata, level, index)
   }
 
-  /// Why no huge page of `level`, 2 or 3, may hold `frame`. No lock; exact under the MMU lock.
+  /// Why no huge page of `level`, 2 or 3, may hold `frame`.
+  ///
+  /// No lock; exact under the MMU lock.
   public func hugePageRefusals(
     in slot: Memslot, at frame: GuestFrame, _ level: Level
   ) -> HugePageRefusals {
@@ -44,14 +46,17 @@ extension GuestMemory {
   }
 
   /// One reason more against huge pages around `frame`, as for a guest table that is shadowed (KVM:
-  /// `kvm_mmu_gfn_disallow_lpage`). With the MMU lock held as a writer.
+  /// `kvm_mmu_gfn_disallow_lpage`).
+  ///
+  /// With the MMU lock held as a writer.
   public func refuseHugePages(in slot: Memslot, around frame: GuestFrame) {
     change(slot, frame, .page2M, by: 1)
     change(slot, frame, .page1G, by: 1)
   }
 
-  /// One reason less (KVM: `kvm_mmu_gfn_allow_lpage`). With the MMU lock held as a writer; traps
-  /// when there was none.
+  /// One reason less (KVM: `kvm_mmu_gfn_allow_lpage`).
+  ///
+  /// With the MMU lock held as a writer; traps when there was none.
   public func allowHugePages(in slot: Memslot, around frame: GuestFrame) {
     change(slot, frame, .page2M, by: -1)
     change(slot, frame, .page1G, by: -1)
@@ -60,7 +65,8 @@ extension GuestMemory {
   private func change(_ slot: Memslot, _ frame: GuestFrame, _ level: Level, by step: Int32) {
     // SAFETY: `word` is in bounds.
     let old = unsafe word(slot, frame, level).pointee.wrappingAdd(
-      UInt32(bitPattern: step), ordering: .relaxed).oldValue
+      UInt32(bitPattern: step), ordering: .relaxed
+    ).oldValue
     let count = Int64(old & 0x7FFF_FFFF) + Int64(step)
     precondition(
       0 <= count && count < 0x8000_0000, "reasons against huge pages are taken back once each")

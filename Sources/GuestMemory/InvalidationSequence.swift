@@ -31,7 +31,7 @@ public struct InvalidationSequence: ~Copyable, Sendable {
 
   // MARK: The fault's side
 
-  /// The moment before the host page is looked up. No lock.
+  /// The moment before the host page is looked up.
   public var moment: InvalidationMoment {
     InvalidationMoment(sequence: sequence.load(ordering: .acquiring))
   }
@@ -100,7 +100,9 @@ public struct InvalidationSequence: ~Copyable, Sendable {
   // MARK: Notifiers and memslots
 
   /// A notifier has been called, whether or not it touches a slot; memslots stay as they are until
-  /// its end (KVM: `mn_active_invalidate_count`). Waits while a set is being published.
+  /// its end (KVM: `mn_active_invalidate_count`).
+  ///
+  /// Waits while a set is being published.
   public func notifierBegan() {
     notifierLock.lock()
     notifiers.add(1, ordering: .relaxed)

@@ -46,8 +46,9 @@ public struct PreparedMemslotChange: ~Copyable {
   public let addressSpace: AddressSpace
   /// The slot as it was; `nil` for a new one.
   public let old: Memslot?
-  /// The slot as it will be; `nil` for one that goes. Its metadata is known after
-  /// `prepareMetadata`.
+  /// The slot as it will be; `nil` for one that goes.
+  ///
+  /// Its metadata is known after `prepareMetadata`.
   public internal(set) var new: Memslot?
   var stage = Stage.prepared
 

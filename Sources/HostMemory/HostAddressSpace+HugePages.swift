@@ -2,7 +2,9 @@ public import PagingUnits
 
 extension HostAddressSpace {
   /// Splits the transparent huge page at `address` into pages one level smaller (Linux:
-  /// `split_huge_pmd` and `split_folio`). Frames and contents stay where they are.
+  /// `split_huge_pmd` and `split_folio`).
+  ///
+  /// Frames and contents stay where they are.
   public func split<Notifier: HostNotifier & ~Copyable>(
     at address: HostVirtual, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {
@@ -46,7 +48,9 @@ extension HostAddressSpace {
   }
 
   /// Gathers the pages around `address` into one huge page of `level`, copying them (Linux:
-  /// `collapse_huge_page`). Untouched pages become zeros.
+  /// `collapse_huge_page`).
+  ///
+  /// Untouched pages become zeros.
   public func collapse<Notifier: HostNotifier & ~Copyable>(
     at address: HostVirtual, to level: Level, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {

@@ -27,7 +27,9 @@ extension HostAddressSpace {
   }
 
   /// The page at `address` if the mapping there already permits the access; nothing is faulted in
-  /// (KVM: `get_user_page_fast_only`). No lock.
+  /// (KVM: `get_user_page_fast_only`).
+  ///
+  /// No lock.
   public func lookUpMapped(_ address: HostVirtual, for access: HostAccess) -> HostPage? {
     guard address < Self.endAddress else { return nil }
     let stop = walk(root, address)

@@ -46,15 +46,18 @@ extension HostAddressSpace {
   }
 
   private func haveSameBytes(_ left: HostFrame, _ right: HostFrame) -> Bool {
-    for offset in stride(from: 0, to: 4096, by: 8) as StrideTo<UInt64>
-    where host.memory.entry(at: left.address + offset) != host.memory.entry(at: right.address + offset) {
-      return false
+    let memory = host.memory
+    for offset in stride(from: 0, to: 4096, by: 8) as StrideTo<UInt64> {
+      let word = memory.entry(at: left.address + offset)
+      if word != memory.entry(at: right.address + offset) { return false }
     }
     return true
   }
 
   /// Takes the 4 KiB page at `address` out of use because its memory is damaged; whoever looks it up
-  /// is told (Linux: `memory_failure`). A transparent huge page is split first.
+  /// is told (Linux: `memory_failure`).
+  ///
+  /// A transparent huge page is split first.
   public func poison<Notifier: HostNotifier & ~Copyable>(
     _ address: HostVirtual, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {

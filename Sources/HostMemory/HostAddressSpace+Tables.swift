@@ -14,7 +14,9 @@ struct HostStop {
 
 extension HostAddressSpace {
   /// The level of the host mapping at `address`: 4 KiB when nothing is mapped (KVM:
-  /// `host_pfn_mapping_level`). No lock.
+  /// `host_pfn_mapping_level`).
+  ///
+  /// No lock.
   public func mappingLevel(at address: HostVirtual) -> Level {
     let stop = walk(root, address)
     return stop.entry.isPresent ? stop.level : .page4K
@@ -25,7 +27,9 @@ extension HostAddressSpace {
     return HostPhysical(table.number << 12 | index << 3)
   }
 
-  /// Walks down to the first entry that does not point to a table. No lock.
+  /// Walks down to the first entry that does not point to a table.
+  ///
+  /// No lock.
   func walk(_ root: HostFrame, _ address: HostVirtual) -> HostStop {
     var table = root
     var level = Level.level4
@@ -40,8 +44,10 @@ extension HostAddressSpace {
     }
   }
 
-  /// Walks down to `level`, making the tables that are missing; ends earlier at a page or a
-  /// poisoned entry, and is `nil` when a table was refused. With the lock held.
+  /// Walks down to `goal`, making the tables that are missing; ends earlier at a page or a
+  /// poisoned entry, and is `nil` when a table was refused.
+  ///
+  /// With the lock held.
   func reach(_ root: HostFrame, _ address: HostVirtual, _ goal: Level) -> HostStop? {
     var table = root
     var level = Level.level4
@@ -74,9 +80,9 @@ extension HostAddressSpace {
     return block.frame
   }
 
-  /// Frees a table, the tables under it and the pages they map. No other thread may know them.
+  /// Frees a table, the tables under it and the pages they map.
   ///
-  /// The recursion is at most four deep: one level of the host's table each time.
+  /// No other thread may know them. The recursion is at most four deep: one level of the host's table each time.
   func freeTree(_ table: HostFrame, _ level: Level) {
     for index in 0..<512 as Range<UInt64> {
       let entry = HostEntry(host.memory.entry(at: table.address + index * 8))

@@ -1,7 +1,8 @@
 import PagingUnits
 
-/// An entry of the host process's page table, in x86's 4-level format (SDM Vol. 3A, "4-Level Paging
-/// and 5-Level Paging").
+/// An entry of the host process's page table, in x86's 4-level format.
+///
+/// Source: SDM, "4-Level Paging and 5-Level Paging".
 ///
 ///     present   63 NX · 51…12 frame · 9 uncounted · 7 page size · 6 dirty · 5 accessed
 ///               2 user · 1 writable · 0 present

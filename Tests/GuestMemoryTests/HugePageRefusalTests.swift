@@ -10,7 +10,8 @@ import Testing
   ]
   static let hosts: [UInt64] = [0, 1, 512, 262_144]
 
-  @Test("a huge page is refused exactly where it leaves the slot or the host's alignment",
+  @Test(
+    "a huge page is refused exactly where it leaves the slot or the host's alignment",
     arguments: bases)
   func initialWords(base: UInt64) throws {
     for count in Self.counts {

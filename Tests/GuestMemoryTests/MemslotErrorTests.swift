@@ -89,7 +89,8 @@ import Testing
     (.delete(2, in: .systemManagement), .nothingToDelete),
   ]
 
-  @Test("a slot that exists may move and change its flags, and slots do not overlap",
+  @Test(
+    "a slot that exists may move and change its flags, and slots do not overlap",
     arguments: later.indices)
   func existing(index: Int) throws {
     let memory = GuestMemory()

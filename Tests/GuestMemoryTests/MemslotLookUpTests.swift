@@ -4,7 +4,8 @@ import PagingUnits
 import Testing
 
 @Suite struct MemslotLookUpTests {
-  @Test("look-ups by frame, by number and by host range agree with a naive list",
+  @Test(
+    "look-ups by frame, by number and by host range agree with a naive list",
     arguments: 0..<16 as Range<UInt64>)
   func agreesWithNaive(seed: UInt64) throws {
     var chance = Chance(seed: seed)

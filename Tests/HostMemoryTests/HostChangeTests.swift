@@ -1,5 +1,6 @@
 import HostMemory
 import PagingUnits
+import SparseMemory
 import Testing
 
 @Suite struct HostChangeTests {
@@ -166,6 +167,26 @@ import Testing
       let guest = space.age(range, .test, telling: recorder)
       #expect(guest)
     }
+  }
+
+  @Test("a copy that somebody else made meanwhile is used, and the second one given back")
+  func needlessCopy() throws {
+    let arena = try TestArena(frames: 4096)
+    defer { withExtendedLifetime(arena) {} }
+    let host = HostMemory(memory: arena.bytes.memory, records: arena.records)
+    let shared = SendableSpace(try HostAddressSpace(sharing: host))
+    let start = try shared.space.anonymous(4096)
+    _ = shared.space.lookUp(start, for: .read, telling: Unnotified())
+    // The host calls with none of its locks held, so that the listener may look pages up itself.
+    let recorder = Recorder()
+    var found: HostPage?
+    recorder.onStart = { _ in
+      found = shared.space.lookUp(start, for: .write, telling: Unnotified()).page
+    }
+    let page = try need(shared.space.lookUp(start, for: .write, telling: recorder).page)
+    #expect(page == found)
+    let used = host.frames(.anonymous)
+    #expect(used == 1)
   }
 
   @Test("a write that finds its copy refused leaves the page shared and tells nobody")

@@ -70,6 +70,13 @@ import Testing
       _ = space.peek(address, telling: recorder)
       _ = space.poke(8, at: address, telling: recorder)
     }
+    // A private page first touched by a write, where no table is yet.
+    let far = HostVirtual(1 << 44)
+    if (try? space.add(
+      .init(byteCount: 4096, backing: .file(id, offset: 0, .copyOnWrite), at: far))) != nil
+    {
+      _ = space.poke(8, at: far, telling: recorder)
+    }
     _ = space.merge(small + 4096, into: small, telling: recorder)
     _ = space.poke(9, at: small + 4096, telling: recorder)
     _ = space.migrate(small, telling: recorder)

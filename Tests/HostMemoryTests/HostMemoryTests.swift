@@ -48,8 +48,10 @@ import Testing
     "allocations are refused by their number",
     arguments: zip(
       [RefusalPolicy.never, .once(2), .from(3), .every(2)],
-      [[true, true, true, true], [true, false, true, true], [true, true, false, false],
-        [true, false, true, false]]))
+      [
+        [true, true, true, true], [true, false, true, true], [true, true, false, false],
+        [true, false, true, false],
+      ]))
   func refusals(policy: RefusalPolicy, expected: [Bool]) throws {
     try withHost(frames: 64) { host in
       _ = host.allocateTable(owner: 0)
