@@ -144,26 +144,57 @@ import Synchronization
     }
     // SAFETY: the row is initialised.
     unsafe rows[Int(id)] = slot
-    var position = count
-    // SAFETY: positions up to `count` lie below the capacity: there are no more slots than ids.
-    while position > 0, unsafe bases[position - 1] > slot.baseFrame.number {
-      unsafe bases[position] = bases[position - 1]
-      unsafe byFrame[position] = byFrame[position - 1]
-      position -= 1
-    }
-    unsafe bases[position] = slot.baseFrame.number
-    unsafe byFrame[position] = id
-    position = count
-    // SAFETY: as above.
-    while position > 0, unsafe isAfter(slot, starts[position - 1], byHost[position - 1]) {
-      unsafe starts[position] = starts[position - 1]
-      unsafe byHost[position] = byHost[position - 1]
-      position -= 1
-    }
-    unsafe starts[position] = slot.hostAddress.raw
-    unsafe byHost[position] = id
+    let last = count == 0 ? 0 : lastBase(notAbove: slot.baseFrame.number)
+    // SAFETY: the position is below `count`, if there are any.
+    let isFirst = unsafe count == 0 || bases[last] > slot.baseFrame.number
+    let position = isFirst ? 0 : last + 1
+    // SAFETY: the arrays have `count` elements, fewer than their capacity: the id is new.
+    unsafe Self.insert(
+      slot.baseFrame.number, into: bases, at: position, of: count)
+    unsafe Self.insert(id, into: byFrame, at: position, of: count)
+    let hostPosition = hostPosition(of: slot)
+    unsafe Self.insert(slot.hostAddress.raw, into: starts, at: hostPosition, of: count)
+    unsafe Self.insert(0, into: highestEnds, at: hostPosition, of: count)
+    unsafe Self.insert(id, into: byHost, at: hostPosition, of: count)
     count += 1
-    refreshEnds(from: position)
+    refreshEnds(from: hostPosition)
+  }
+
+  /// Opens a gap at `position` in an array of `count` elements, which has room for one more.
+  private static func insert<Element: BitwiseCopyable>(
+    _ element: Element, into array: UnsafeMutablePointer<Element>, at position: Int, of count: Int
+  ) {
+    precondition(0 <= position && position <= count && count < Int(MemslotID.count))
+    // SAFETY: the elements from the position on move up by one, inside the capacity.
+    unsafe (array + position + 1).update(from: array + position, count: count - position)
+    unsafe array[position] = element
+  }
+
+  /// Closes the gap at `position` in an array of `count` elements.
+  private static func remove<Element: BitwiseCopyable>(
+    from array: UnsafeMutablePointer<Element>, at position: Int, of count: Int
+  ) {
+    precondition(0 <= position && position < count)
+    // SAFETY: the elements after the position move down by one.
+    unsafe (array + position).update(from: array + position + 1, count: count - position - 1)
+  }
+
+  /// The first position in the order of host addresses, then numbers, that is not before `slot`.
+  private func hostPosition(of slot: Memslot) -> Int {
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low + high) / 2
+      // SAFETY: the index is below `count`.
+      if unsafe isAfter(slot, starts[middle], byHost[middle]) {
+        high = middle
+      } else {
+        // The slot itself, when it is in the set, is found at its own position.
+        if unsafe byHost[middle] == slot.id.number { return middle }
+        low = middle + 1
+      }
+    }
+    return low
   }
 
   /// Whether the slot that starts at `start` comes after `slot` in the order of host addresses.
@@ -172,35 +203,33 @@ import Synchronization
   }
 
   private mutating func remove(_ slot: Memslot) {
-    let id = slot.id.number
-    var position = 0
-    // SAFETY: the slot is in the set, so that its number is found below `count`.
-    while unsafe byFrame[position] != id { position += 1 }
-    for index in position..<(count - 1) {
-      // SAFETY: both positions are below `count`.
-      unsafe bases[index] = bases[index + 1]
-      unsafe byFrame[index] = byFrame[index + 1]
-    }
-    position = 0
-    // SAFETY: the slot is in the set, so that its number is found below `count`.
-    while unsafe byHost[position] != id { position += 1 }
-    for index in position..<(count - 1) {
-      // SAFETY: both positions are below `count`.
-      unsafe starts[index] = starts[index + 1]
-      unsafe byHost[index] = byHost[index + 1]
-    }
+    let position = lastBase(notAbove: slot.baseFrame.number)
+    let hostPosition = hostPosition(of: slot)
+    // SAFETY: the slot is in the set, so that there are positions.
+    precondition(
+      unsafe byFrame[position] == slot.id.number && byHost[hostPosition] == slot.id.number,
+      "a slot that goes is in both orders")
+    // SAFETY: the arrays have `count` elements, and both positions are below it.
+    unsafe Self.remove(from: bases, at: position, of: count)
+    unsafe Self.remove(from: byFrame, at: position, of: count)
+    unsafe Self.remove(from: starts, at: hostPosition, of: count)
+    unsafe Self.remove(from: highestEnds, at: hostPosition, of: count)
+    unsafe Self.remove(from: byHost, at: hostPosition, of: count)
     count -= 1
     // SAFETY: the slot's row is initialised.
-    unsafe rows[Int(id)].frameCount = 0
-    refreshEnds(from: position)
+    unsafe rows[Int(slot.id.number)].frameCount = 0
+    refreshEnds(from: hostPosition)
   }
 
-  private mutating func refreshEnds(from position: Int) {
+  /// Makes the highest ends right from `position` on, where one slot came or went.
+  private func refreshEnds(from position: Int) {
     // SAFETY: the position is at most `count`; a position above 0 has one before it.
     var highest = position == 0 ? 0 : unsafe highestEnds[position - 1]
     for index in position..<max(position, count) {
       // SAFETY: the index is below `count`, and the number there names an initialised row.
       highest = unsafe max(highest, rows[Int(byHost[index])].hostRange.upperBound.raw)
+      // From where the highest end is as it was, all that follow are.
+      if unsafe highestEnds[index] == highest { return }
       unsafe highestEnds[index] = highest
     }
   }
