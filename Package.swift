@@ -68,6 +68,7 @@ let package = Package(
     .target(name: "CUnicorn"),
     room("GuestProcessor", ["PagingUnits", "HostMemory", "CUnicorn"]),
     // Tests
+    tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
     tests(
