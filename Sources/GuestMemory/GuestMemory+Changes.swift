@@ -3,8 +3,8 @@ public import PagingUnits
 import Synchronization
 
 extension GuestMemory {
-  /// Looks whether a change is permissible, and what kind it is; `nil` when everything is already as
-  /// asked (KVM: `__kvm_set_memory_region`, which then returns 0 without a new generation).
+  /// Looks whether a change is permissible, and what kind it is; `nil` when everything is already
+  /// as asked (KVM: `__kvm_set_memory_region`, which then returns 0 without a new generation).
   ///
   /// Under the memslot lock. Nothing is changed yet; see `PreparedMemslotChange` for the steps.
   public func prepare(
@@ -106,9 +106,9 @@ extension GuestMemory {
     publish(change.old, change.new, in: change.addressSpace)
   }
 
-  /// Gives a change up before it is published, freeing what was prepared; whether the original had to be
-  /// published again, so that readers are waited for and `finishSwap` follows (KVM: the failure path
-  /// of `kvm_set_memslot`).
+  /// Gives a change up before it is published, freeing what was prepared; whether the original had
+  /// to be published again, so that readers are waited for and `finishSwap` follows (KVM: the
+  /// failure path of `kvm_set_memslot`).
   public func revert(_ change: inout PreparedMemslotChange) -> Bool {
     switch change.stage {
     case .prepared:
@@ -152,8 +152,8 @@ extension GuestMemory {
     return MemslotGeneration(raw + options.addressSpaceCount)
   }
 
-  /// Ends a publication after its readers were waited for: the generation moves on, the inactive set
-  /// becomes like the active one, and what nobody uses any more is freed.
+  /// Ends a publication after its readers were waited for: the generation moves on, the inactive
+  /// set becomes like the active one, and what nobody uses any more is freed.
   public func finishSwap(_ change: inout PreparedMemslotChange) {
     let space = change.addressSpace
     precondition(generation(of: space).isInProgress, "a swap is finished after a publication")

@@ -19,6 +19,7 @@ extension GuestMemory {
     precondition(slot.contains(frame), "a frame lies in the slot that is asked about it")
     let shift = 9 &* UInt64(level.depth &- 1)
     let index = Int((frame.number &>> shift) &- (slot.baseFrame.number &>> shift))
+    // SAFETY: the store checks the index again.
     return unsafe metadata.word(slot.metadata, level, index)
   }
 

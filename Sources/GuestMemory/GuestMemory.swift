@@ -5,14 +5,15 @@ import Synchronization
 /// The guest's physical memory: which frames lie where in the host process (KVM: the memslots of a
 /// `struct kvm`).
 ///
-/// There is one set of slots for each address space, kept twice: readers use the active one, changes
-/// are prepared on the other, and a swap makes them visible. Layout changes through one door only
-/// (`GuestMemory+Changes`), under the caller's memslot lock, and step by step, because between the
-/// steps the machine waits for its readers.
+/// There is one set of slots for each address space, kept twice: readers use the active one,
+/// changes are prepared on the other, and a swap makes them visible. Layout changes through one
+/// door only (`GuestMemory+Changes`), under the caller's memslot lock, and step by step, because
+/// between the steps the machine waits for its readers.
 ///
-/// Look-ups may be made by any thread inside a *reader section* (KVM: `srcu_read_lock(&kvm->srcu)`):
-/// from before the look-up until its answers, and the cursors made of it, are no longer used, the
-/// machine must be able to tell that a reader is there. They take no lock.
+/// Look-ups may be made by any thread inside a *reader section* (KVM:
+/// `srcu_read_lock(&kvm->srcu)`): from before the look-up until its answers, and the cursors made
+/// of it, are no longer used, the machine must be able to tell that a reader is there. They take no
+/// lock.
 @safe public struct GuestMemory: ~Copyable, @unchecked Sendable {
   /// The limits of a machine.
   public struct Options: Hashable, Sendable {
@@ -43,6 +44,7 @@ import Synchronization
       "a machine has one or two address spaces")
     self.options = options
     metadata = MemslotMetadataStore(byteLimit: options.metadataByteLimit)
+    // SAFETY: the sets are initialised just below and freed in `deinit`.
     unsafe sets = .allocate(capacity: 4)
     for index in 0..<4 {
       // SAFETY: four sets were allocated.
@@ -85,6 +87,7 @@ import Synchronization
   /// One of the four sets.
   func set(_ index: Int) -> UnsafeMutablePointer<MemslotSet> {
     precondition(0 <= index && index < 4, "there are four sets")
+    // SAFETY: the index was checked.
     return unsafe sets + index
   }
 

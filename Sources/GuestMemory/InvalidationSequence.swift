@@ -12,10 +12,10 @@ public struct InvalidationMoment: Hashable, Sendable {
 /// companions).
 ///
 /// A fault takes `moment`, looks the host page up without a lock, takes the MMU lock and asks
-/// `mustRetry`. The host's side calls `begin`, `add` and `end` under the MMU lock (writer side). The
-/// sequence counts for all frames: any invalidation that touched a slot and ended since the moment
-/// makes the fault retry; the range only matters while one is in progress, and it is the union of
-/// all that are, never shrunk until the last has ended.
+/// `mustRetry`. The host's side calls `begin`, `add` and `end` under the MMU lock (writer side).
+/// The sequence counts for all frames: any invalidation that touched a slot and ended since the
+/// moment makes the fault retry; the range only matters while one is in progress, and it is the
+/// union of all that are, never shrunk until the last has ended.
 public struct InvalidationSequence: ~Copyable, Sendable {
   private static var unknown: UInt64 { .max }
   private let sequence = Atomic<UInt64>(0)

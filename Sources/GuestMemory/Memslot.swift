@@ -66,7 +66,8 @@ public struct Memslot: Hashable, Sendable {
   public internal(set) var id: MemslotID
   /// The set of slots it belongs to.
   public internal(set) var addressSpace: AddressSpace
-  /// Whether the slot is being taken away or moved: faults on it retry (KVM: `KVM_MEMSLOT_INVALID`).
+  /// Whether the slot is being taken away or moved: faults on it retry (KVM:
+  /// `KVM_MEMSLOT_INVALID`).
   public internal(set) var isInvalid: Bool
 
   /// The frames.
@@ -88,12 +89,12 @@ public struct Memslot: Hashable, Sendable {
   /// Whether guest writes are logged.
   public var logsWrites: Bool { flags.contains(.logDirty) }
 
-  /// Whether the guest's processors and the user may reach memory through the slot: it is no slot of
-  /// the machine's own and not on its way out (KVM: `kvm_is_visible_memslot`).
+  /// Whether the guest's processors and the user may reach memory through the slot: it is no slot
+  /// of the machine's own and not on its way out (KVM: `kvm_is_visible_memslot`).
   public var isVisible: Bool { id.number < MemslotID.userCount && !isInvalid }
 
-  /// Where `frame` lies in the host process, whatever the slot permits; traps outside the slot (KVM:
-  /// `__gfn_to_hva_memslot`).
+  /// Where `frame` lies in the host process, whatever the slot permits; traps outside the slot
+  /// (KVM: `__gfn_to_hva_memslot`).
   public func hostAddress(of frame: GuestFrame) -> HostVirtual {
     precondition(contains(frame), "a frame lies in the slot that is asked about it")
     return hostAddress + (frame - baseFrame) << 12

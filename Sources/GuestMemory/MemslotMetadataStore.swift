@@ -2,8 +2,8 @@ import HostMemory
 import PagingUnits
 import Synchronization
 
-/// The metadata of all slots: for each 2 MiB and each 1 GiB of a slot one word that says why no huge
-/// page may be there (KVM: `kvm_arch_memory_slot.lpage_info`).
+/// The metadata of all slots: for each 2 MiB and each 1 GiB of a slot one word that says why no
+/// huge page may be there (KVM: `kvm_arch_memory_slot.lpage_info`).
 ///
 /// Rows are made and freed under the memslot lock; the words are atomic.
 @safe struct MemslotMetadataStore: ~Copyable {
@@ -31,6 +31,7 @@ import Synchronization
   private let accounts: UnsafeMutablePointer<Accounts>
 
   init(byteLimit: UInt64) {
+    // SAFETY: rows are initialised when they are first taken, and freed in `deinit`.
     unsafe rows = .allocate(capacity: Int(Self.capacity))
     unsafe accounts = .allocate(capacity: 1)
     // SAFETY: freshly allocated for one value.

@@ -5,8 +5,8 @@ import Synchronization
 /// One set of memslots: by number, sorted by guest frame, and sorted by host address (KVM:
 /// `kvm_memslots`).
 ///
-/// Readers see a set only while it is published, and then it does not change; the two exceptions are
-/// the generation, one atomic word, and the mirror step, which the machine takes after the last
+/// Readers see a set only while it is published, and then it does not change; the two exceptions
+/// are the generation, one atomic word, and the mirror step, which the machine takes after the last
 /// reader has gone.
 @safe struct MemslotSet: ~Copyable {
   let generation: Atomic<UInt64>
@@ -25,6 +25,7 @@ import Synchronization
   init(generation: UInt64) {
     let capacity = Int(MemslotID.count)
     self.generation = Atomic(generation)
+    // SAFETY: elements below the counts are initialised when slots come; all is freed in `deinit`.
     unsafe rows = .allocate(capacity: capacity)
     unsafe bases = .allocate(capacity: capacity)
     unsafe byFrame = .allocate(capacity: capacity)

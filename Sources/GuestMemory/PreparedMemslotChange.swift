@@ -4,9 +4,13 @@ public import PagingUnits
 ///
 /// The machine takes it through these steps, holding its memslot lock from before `prepare`:
 ///
-///     prepare ──▶ [publishInvalid ▸ wait ▸ finishSwap] ──▶ prepareMetadata ──▶ publish ▸ wait ▸ finishSwap
-///                   delete and move only                        │ refused
-///                                                               └──▶ revert [▸ wait ▸ finishSwap]
+///     prepare
+///       ▼
+///     [publishInvalid ▸ wait ▸ finishSwap]      for delete and move
+///       ▼
+///     prepareMetadata ── refused ──▶ revert [▸ wait ▸ finishSwap]
+///       ▼
+///     publish ▸ wait ▸ finishSwap
 ///
 /// *Wait* means: until every reader section that began before the publication has ended. A change
 /// that was begun and then dropped traps.

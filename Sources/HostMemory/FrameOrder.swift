@@ -1,6 +1,7 @@
 public import PagingUnits
 
-/// The size of a block of host frames, as a power of two: order 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
+/// The size of a block of host frames, as a power of two: order 0 is 4 KiB, 9 is 2 MiB, 18 is 1
+/// GiB.
 public struct FrameOrder: Hashable, Comparable, Sendable {
   /// The exponent, 0…18.
   public let exponent: UInt8

@@ -4,8 +4,9 @@ import Synchronization
 /// One 16-byte record for each host frame: what it is used for and what is known about it.
 ///
 /// The records lie over a zeroed buffer that somebody else owns and that costs memory only where it
-/// is touched, like the frames themselves. A block of frames is described by the record of its first
-/// frame (its *head*), so that a 1 GiB page costs one record (KVM's host: `struct page`, folios).
+/// is touched, like the frames themselves. A block of frames is described by the record of its
+/// first frame (its *head*), so that a 1 GiB page costs one record (KVM's host: `struct page`,
+/// folios).
 ///
 ///     word 0   kind 0…7, order 8…12, flags 16…          word 2   host mappings | previous free
 ///     word 1   owner of a table | next free block       word 3   table set aside under a huge page
@@ -13,6 +14,7 @@ import Synchronization
 /// This is a small value that every room copies. Every word is read and written atomically; which
 /// lock guards a meaning is said at each function.
 @safe public struct FrameRecords: @unchecked Sendable {
+  // SAFETY: whoever makes the records keeps their bytes for as long as any copy of it lives.
   private let words: UnsafeMutableRawPointer
   /// The number of frames described.
   public let frameCount: UInt64

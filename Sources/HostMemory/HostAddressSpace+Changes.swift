@@ -24,7 +24,8 @@ extension HostAddressSpace {
   /// Drops the pages of `range`; their contents are lost, and the next touch finds fresh ones
   /// (Linux: `MADV_DONTNEED`).
   ///
-  /// Pages of files stay in the page cache. A transparent huge page that the range cuts is split first.
+  /// Pages of files stay in the page cache. A transparent huge page that the range cuts is split
+  /// first.
   public func unmap<Notifier: HostNotifier & ~Copyable>(
     _ range: Range<HostVirtual>, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {

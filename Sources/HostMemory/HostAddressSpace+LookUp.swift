@@ -219,7 +219,8 @@ extension HostAddressSpace {
   // MARK: Copy on write
 
   /// Replaces the shared page at `address` by `copy` with the same bytes, writable; the frame that
-  /// is left over, if any: the old one without its last mapping, or the copy when it was not needed.
+  /// is left over, if any: the old one without its last mapping, or the copy when it was not
+  /// needed.
   func breakCopyOnWrite(at address: HostVirtual, with copy: HostFrame) -> HostFrame? {
     lock()
     defer { unlock() }

@@ -54,8 +54,8 @@ extension HostAddressSpace {
     return true
   }
 
-  /// Takes the 4 KiB page at `address` out of use because its memory is damaged; whoever looks it up
-  /// is told (Linux: `memory_failure`).
+  /// Takes the 4 KiB page at `address` out of use because its memory is damaged; whoever looks it
+  /// up is told (Linux: `memory_failure`).
   ///
   /// A transparent huge page is split first.
   public func poison<Notifier: HostNotifier & ~Copyable>(

@@ -82,7 +82,8 @@ extension HostAddressSpace {
 
   /// Frees a table, the tables under it and the pages they map.
   ///
-  /// No other thread may know them. The recursion is at most four deep: one level of the host's table each time.
+  /// No other thread may know them. The recursion is at most four deep: one level of the host's
+  /// table each time.
   func freeTree(_ table: HostFrame, _ level: Level) {
     for index in 0..<512 as Range<UInt64> {
       let entry = HostEntry(host.memory.entry(at: table.address + index * 8))

@@ -45,8 +45,8 @@ import Synchronization
     self.host = host.share()
     self.limits = limits
     root = block.frame
+    // SAFETY: freshly allocated for one state, and freed in `deinit`.
     unsafe state = .allocate(capacity: 1)
-    // SAFETY: freshly allocated for one state.
     unsafe state.initialize(to: HostAddressSpaceState(limits: limits))
   }
 

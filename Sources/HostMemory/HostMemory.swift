@@ -3,11 +3,11 @@ import Synchronization
 
 /// The host: its frames, who uses each of them, and who may have another.
 ///
-/// A value is one owner's share of the host; `share()` makes another for a room that needs frames of
-/// its own, and the host's bookkeeping goes when the last share goes. Nothing is counted on a path
-/// that is taken often. Every function may be called by several threads: allocations are serialised
-/// by a spin lock of the host's own, held for some dozens of instructions and never together with
-/// another lock of the host.
+/// A value is one owner's share of the host; `share()` makes another for a room that needs frames
+/// of its own, and the host's bookkeeping goes when the last share goes. Nothing is counted on a
+/// path that is taken often. Every function may be called by several threads: allocations are
+/// serialised by a spin lock of the host's own, held for some dozens of instructions and never
+/// together with another lock of the host.
 @safe public struct HostMemory: ~Copyable, @unchecked Sendable {
   /// The bytes.
   public let memory: PhysicalMemory
@@ -38,8 +38,8 @@ import Synchronization
       "a host has frames beside the devices' and the page of zeros")
     self.memory = memory
     self.records = records
+    // SAFETY: freshly allocated for one state, and freed with the last share.
     unsafe state = .allocate(capacity: 1)
-    // SAFETY: freshly allocated for one state.
     unsafe state.initialize(to: HostFrameState(memory: memory, records: records, options: options))
   }
 

@@ -12,6 +12,7 @@ import Synchronization
 /// Entries of page tables are read and written as single atomic words, because a processor and the
 /// MMU, or two processors, work on the same table at the same time.
 @safe public struct PhysicalMemory: @unchecked Sendable {
+  // SAFETY: whoever makes a window keeps its bytes for as long as any copy of it lives.
   private let base: UnsafeMutableRawPointer
   /// The number of bytes, a multiple of 4096.
   public let byteCount: UInt64
