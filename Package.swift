@@ -67,6 +67,13 @@ let package = Package(
     // Unicorn's functions, found at run time (decision record 0003): nothing is linked.
     .target(name: "CUnicorn"),
     room("GuestProcessor", ["PagingUnits", "HostMemory", "CUnicorn"]),
+    // Floor 7
+    room(
+      "GuestRunner",
+      [
+        "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
+        "VirtualMachine", "SparseMemory", "GuestProcessor",
+      ]),
     // Tests
     tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
@@ -80,6 +87,7 @@ let package = Package(
     .testTarget(name: "TidyTests", swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
+    tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,6 +1,5 @@
 public import HostMemory
 import PagingUnits
-import Synchronization
 
 /// Why a run of the processor ended.
 public enum ProcessorExit: Hashable, Sendable {
@@ -66,7 +65,8 @@ public final class Processor {
   var timerDeadline = UInt64.max
   var watchesBlocks = false
 
-  private let stopFlag = Atomic<Bool>(false)
+  /// Stops the run from any thread.
+  public let stopHandle: StopHandle
 
   /// Why a hook stopped the engine.
   enum Pending {
@@ -101,6 +101,7 @@ public final class Processor {
     self.features = features
     rules = ControlRules(features: features)
     engine = try Engine(library: library)
+    stopHandle = StopHandle(engine)
     layout = try Calibration.run(on: engine)
     context = try engine.allocateContext()
     controls.cr0 = 0x11
@@ -124,12 +125,8 @@ public final class Processor {
   /// Forgets every cached translation; also right in the middle of a `fill`.
   public func flushTranslations() { engine.flushTLB() }
 
-  /// Stops the run soon; safe from any thread. A call that comes between two starts of the engine
-  /// is seen at the next.
-  public func requestStop() {
-    stopFlag.store(true, ordering: .releasing)
-    engine.stop()
-  }
+  /// Stops the run soon.
+  public func requestStop() { stopHandle.stop() }
 
   /// Says that `acknowledgeInterrupt` has a vector, as soon as the guest takes interrupts.
   public func requestInterrupt() {
@@ -142,6 +139,9 @@ public final class Processor {
     timerDeadline = deadline ?? .max
     if deadline != nil { watchBlocks() }
   }
+
+  /// Where the guest is: exact between instructions, and else the last place the engine noted.
+  public var instructionPointer: UInt64 { engine[.rip] }
 
   /// Virtual time: it advances with executed blocks, TSC reads and exits, so that it is the same
   /// in every run.
@@ -157,7 +157,7 @@ public final class Processor {
   /// Runs the guest until it ends or somebody stops it.
   public func run() -> ProcessorExit {
     while true {
-      if stopFlag.exchange(false, ordering: .acquiring) { return .stopRequested }
+      if stopHandle.take() { return .stopRequested }
       virtualTime &+= 1
       if virtualTime >= timerDeadline { expireTimer() }
       if interruptRequested, let exit = deliverInterrupt() { return exit }
@@ -274,7 +274,7 @@ public final class Processor {
 
   /// The engine stopped by itself: at a HLT, or because somebody asked.
   private func settleHalt() -> ProcessorExit? {
-    if stopFlag.load(ordering: .acquiring) { return nil }
+    if stopHandle.isRequested { return nil }
     guard engine[.flags] & 1 << 9 != 0 else { return .halted }
     if interruptRequested { return nil }
     guard timerDeadline != .max else { return .waitingForever }

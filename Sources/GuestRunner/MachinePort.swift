@@ -1,0 +1,254 @@
+import GuestProcessor
+import HardwareModel
+import HostMemory
+import MachineEvents
+import PagingUnits
+import SparseMemory
+import VirtualMachine
+
+/// The machine and the devices, as the processor sees them.
+final class MachinePort: GuestPort {
+  let machine: VirtualMachine
+  let console: GuestConsole
+  var devices: PlatformDevices
+  var recent = RecentExits()
+  /// Why the run is to end, once something said so.
+  private(set) var ending: RunEnding?
+  /// The processor that asks; it holds the port, so the port holds it weakly.
+  weak var processor: GuestProcessor.Processor?
+
+  private let tap: EventTap
+  private let maximumExits: Int64
+  /// The buffers under the machine, which must outlive it.
+  private let host: SparseHost
+  private var exits: Int64 = 0
+  private var level: UInt8 = 0
+  private var alignmentCheck = false
+
+  init(
+    machine: consuming VirtualMachine, on host: SparseHost, console: GuestConsole,
+    devices: PlatformDevices, tap: EventTap, maximumExits: UInt64?
+  ) {
+    self.host = host
+    self.machine = machine
+    self.console = console
+    self.tap = tap
+    self.devices = devices
+    self.maximumExits = maximumExits.map { Int64(clamping: $0) } ?? .max
+  }
+
+  /// Ends the run for a reason; the first counts.
+  private func end(_ reason: RunEnding) {
+    if ending == nil { ending = reason }
+    processor?.requestStop()
+  }
+
+  private var rip: UInt64 { processor?.instructionPointer ?? 0 }
+
+  // MARK: Memory
+
+  override func fill(_ request: FillRequest) -> FillAnswer {
+    // An access of the processor itself is a supervisor's, whatever the program's level.
+    let level: UInt8 = request.privilege == .user ? 3 : 0
+    if level != self.level || request.alignmentCheck != alignmentCheck {
+      self.level = level
+      alignmentCheck = request.alignmentCheck
+      var registers = machine[registersOf: 0]
+      registers.cpl = level
+      registers.ac = request.alignmentCheck
+      machine[registersOf: 0] = registers
+    }
+    machine.setInstructionPointer(rip, of: 0)
+    let outcome = machine.access(0, request.address, request.kind, request.privilege)
+    if machine.takeOutsideFlush(0) { processor?.flushTranslations() }
+    let exits = machine.statistic(.exits, of: 0)
+    if exits != self.exits {
+      self.exits = exits
+      recent.add(.memory(rip: rip, request.address, request.kind))
+      if exits > maximumExits {
+        end(.exitLimit)
+        return .stop
+      }
+    }
+    switch outcome {
+    case .translated(let translation):
+      return .filled(
+        translation.hostPhysical.frame, PageGrant(rawValue: translation.usable.rawValue))
+    case .pageFault(let errorCode): return .pageFault(errorCode: errorCode)
+    case .device(let address): return .device(address.frame)
+    case .failed(let reason, let address):
+      end(.hostFailure("the host cannot give guest-physical \(hex(address.raw)): \(reason)"))
+      return .stop
+    case .stuck(let address):
+      end(.hostFailure("the access to guest-physical \(hex(address.raw)) makes no progress"))
+      return .stop
+    case .generalProtection:
+      // The processor checks canonical addresses before it asks.
+      end(.hostFailure("an address that is not canonical came to the machine"))
+      return .stop
+    }
+  }
+
+  override func invalidate(_ address: GuestVirtual) {
+    machine.invalidate(0, .linearAddress(address))
+  }
+
+  override func invalidate(_ scope: InvalidationScope, pcid: UInt16, address: GuestVirtual) {
+    switch scope {
+    case .address: machine.invalidate(0, .linearAddressIn(pcid: pcid, address))
+    case .addressSpace: machine.invalidate(0, .space(pcid: pcid))
+    case .everything: machine.invalidate(0, .allLinear)
+    case .everythingButGlobal: machine.invalidate(0, .allSpaces)
+    }
+  }
+
+  // MARK: Control registers
+
+  override func controlsWillChange(
+    from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
+  ) -> ControlVerdict {
+    var registers = machine[registersOf: 0]
+    registers.cr0 = new.cr0
+    registers.cr3 = new.cr3
+    registers.cr4 = new.cr4
+    registers.efer = new.efer
+    registers.pat = new.pat
+    registers.pkru = new.pkru
+    if new.loadsDirectoryPointers(after: old) {
+      guard let pointers = readDirectoryPointers(new) else { return .generalProtection }
+      registers.pdptes = pointers
+    }
+    machine[registersOf: 0] = registers
+    guard new.pkru == old.pkru else { return .accepted }
+    recent.add(.control(rip: rip, new))
+    if let invalidation = new.invalidation(after: old, keepsTranslations: keepsTranslations) {
+      machine.invalidate(0, invalidation)
+    }
+    return .accepted
+  }
+
+  /// The four page-directory-pointer-table entries that PAE paging keeps in the processor; `nil`
+  /// when one has a reserved bit (SDM Vol. 3A, "PDPTE Registers"; KVM: `load_pdptrs`).
+  private func readDirectoryPointers(_ registers: ControlRegisters) -> InlineArray<4, UInt64>? {
+    var pointers: InlineArray<4, UInt64> = .init(repeating: 0)
+    let bits = UInt64(machine.configuration.guestPhysicalBits)
+    // Bits 1 and 2, 5 to 8, and those above MAXPHYADDR.
+    let reserved: UInt64 = 0x1E6 | ~0 << bits
+    for index in 0..<4 {
+      let address = registers.cr3 & 0xFFFF_FFE0 + UInt64(8 * index)
+      guard let entry = readPhysical(GuestPhysical(address)) else { return nil }
+      if entry & 1 != 0 && entry & reserved != 0 { return nil }
+      pointers[index] = entry
+    }
+    return pointers
+  }
+
+  /// An 8-byte word of guest-physical memory, as the machine's owner reads it.
+  func readPhysical(_ address: GuestPhysical) -> UInt64? {
+    var word: [UInt64] = [0]
+    var span = word.mutableSpan
+    // SAFETY: a word has no padding, and the array outlives the read.
+    var bytes = unsafe span.mutableBytes
+    return machine.read(into: &bytes, from: address) == 8 ? word[0] : nil
+  }
+
+  // MARK: Devices
+
+  override func readPort(_ port: UInt16, byteCount: Int) -> UInt32 {
+    machine.count(.io_exits, of: 0)
+    let value = devices.read(port, byteCount: byteCount)
+    recent.add(.port(rip: rip, port, .input, value: value))
+    return value
+  }
+
+  override func writePort(_ port: UInt16, byteCount: Int, value: UInt32) {
+    guard ending == nil else { return }
+    machine.count(.io_exits, of: 0)
+    recent.add(.port(rip: rip, port, .output, value: value))
+    switch devices.write(port, byteCount: byteCount, value) {
+    case .none: break
+    case .output(let byte): console.put(byte)
+    case .exit(let value): end(.guestExit(value: value))
+    }
+  }
+
+  override func readDevice(_ address: GuestPhysical, byteCount: Int) -> UInt64 {
+    let value: UInt64
+    if let offset = interruptControllerOffset(address) {
+      let word = devices.interrupts.read(offset, now: processor?.now ?? 0)
+      value = UInt64(word) >> (8 * (offset & 3))
+    } else {
+      value = .max
+    }
+    recent.add(.device(rip: rip, address, .input, value: value))
+    tap.record(.mmio(.read, length: UInt32(byteCount), address, value: value))
+    return value
+  }
+
+  override func writeDevice(_ address: GuestPhysical, byteCount: Int, value: UInt64) {
+    guard ending == nil else { return }
+    recent.add(.device(rip: rip, address, .output, value: value))
+    tap.record(.mmio(.write, length: UInt32(byteCount), address, value: value))
+    guard let offset = interruptControllerOffset(address), byteCount == 4 else { return }
+    let effect = devices.interrupts.write(
+      offset, UInt32(truncatingIfNeeded: value), now: processor?.now ?? 0)
+    follow(effect)
+  }
+
+  private func interruptControllerOffset(_ address: GuestPhysical) -> UInt64? {
+    guard address.raw >= LocalInterruptController.base else { return nil }
+    let offset = address.raw - LocalInterruptController.base
+    return offset < LocalInterruptController.byteCount ? offset : nil
+  }
+
+  private func follow(_ effect: LocalInterruptController.Effect) {
+    if effect != .none { processor?.armTimer(at: devices.interrupts.deadline) }
+    if effect == .interrupt { processor?.requestInterrupt() }
+  }
+
+  // MARK: Interrupts
+
+  override func acknowledgeInterrupt() -> UInt8? { devices.interrupts.acknowledge() }
+
+  override func timerExpired() {
+    follow(devices.interrupts.expire(now: processor?.now ?? 0))
+  }
+
+  override func willDeliver(_ event: GuestEvent) {
+    recent.add(.delivered(rip: rip, event))
+    guard event.origin != .external else { return }
+    tap.record(
+      .injectException(vector: event.vector, errorCode: event.errorCode))
+  }
+}
+
+extension ControlRegisters {
+  /// Whether paging is PAE paging: neither 32-bit nor IA-32e.
+  fileprivate var usesPAE: Bool {
+    cr0 >> 31 & 1 != 0 && cr4 >> 5 & 1 != 0 && efer >> 10 & 1 == 0
+  }
+
+  /// Whether this state, reached from `old` by a write, loads the PDPTE registers (SDM Vol. 3A,
+  /// "PDPTE Registers").
+  fileprivate func loadsDirectoryPointers(after old: ControlRegisters) -> Bool {
+    guard usesPAE else { return false }
+    // CD, NW and PG of CR0; PAE, PGE, PSE and SMEP of CR4; any write of CR3.
+    let isWriteOfCR3 = cr0 == old.cr0 && cr4 == old.cr4 && efer == old.efer && pkru == old.pkru
+    return isWriteOfCR3 || (cr0 ^ old.cr0) & 0xE000_0000 != 0 || (cr4 ^ old.cr4) & 0x10_00B0 != 0
+  }
+
+  /// What a processor forgets when this state follows `old` (SDM Vol. 3A, "Operations that
+  /// Invalidate TLBs and Paging-Structure Caches"); processors may forget more.
+  fileprivate func invalidation(
+    after old: ControlRegisters, keepsTranslations: Bool
+  ) -> Invalidation? {
+    let isPagingChange = (cr0 ^ old.cr0) & 0x8001_0001 != 0 || efer != old.efer
+    // PSE, PAE, PGE, LA57, PCIDE, SMEP, SMAP, PKE.
+    if isPagingChange || (cr4 ^ old.cr4) & 0x72_10B0 != 0 { return .allLinear }
+    let isWriteOfCR3 = cr0 == old.cr0 && cr4 == old.cr4 && pat == old.pat
+    return isWriteOfCR3 && !keepsTranslations ? .currentSpace : nil
+  }
+}
+
+/// A number as the reports print it.
+func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
