@@ -148,6 +148,11 @@ void check_fault(unsigned line, struct outcome outcome, unsigned error, uintptr_
     unexpected(line, outcome);
   }
 }
+void check_reserved(unsigned line, struct outcome outcome, unsigned error, uintptr_t address) {
+  struct outcome whole = outcome;
+  whole.error |= ERROR_PRESENT;
+  check_fault(line, whole, error | ERROR_RESERVED | ERROR_PRESENT, address);
+}
 void check_called(unsigned line, struct outcome outcome) {
   if (outcome.vector != TRAP_USER_CALL || !outcome.from_user) unexpected(line, outcome);
 }
