@@ -51,6 +51,8 @@ let package = Package(
     room("PageTables", ["PagingUnits", "X86Paging", "HostMemory", "MachineEvents"]),
     room("GuestMemory", ["PagingUnits", "HostMemory", "MachineEvents"]),
     room("HardwareModel", ["PagingUnits", "HostMemory", "MachineEvents"]),
+    room("EventSources", ["PagingUnits", "X86Paging"]),
+    room("Reports", ["PagingUnits", "X86Paging", "MachineEvents"]),
     // Floor 3
     room(
       "DirectMMU",
