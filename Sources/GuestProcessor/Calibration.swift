@@ -136,10 +136,12 @@ import CUnicorn
 
   private func findFlags() throws(UnicornError) {
     // mov ax, data16; mov ss, ax
-    layout.stack32 = try flag("the stack's size", [0x66, 0xB8, Selector.data16, 0, 0x8E, 0xD0, 0xF4])
+    layout.stack32 = try flag(
+      "the stack's size", [0x66, 0xB8, Selector.data16, 0, 0x8E, 0xD0, 0xF4])
     try loadFlatSegments()
     // mov ax, based; mov ds, ax
-    layout.segmentBases = try flag("the segment bases", [0x66, 0xB8, Selector.based, 0, 0x8E, 0xD8, 0xF4])
+    layout.segmentBases = try flag(
+      "the segment bases", [0x66, 0xB8, Selector.based, 0, 0x8E, 0xD8, 0xF4])
     try loadFlatSegments()
     // ljmp code16:next; hlt. 16-bit code also counts as code with segment bases.
     let code = try changedFlags([0xEA, 0x07, 0x20, 0, 0, Selector.code16, 0, 0xF4])

@@ -99,7 +99,9 @@ extension Processor {
     var bytes: InlineArray<4096, UInt8> = .init(repeating: 0)
     for index in 0..<512 {
       let word = memory.entry(at: frame.address + UInt64(8 * index))
-      for part in 0..<8 { bytes[8 * index + part] = UInt8(truncatingIfNeeded: word >> UInt64(8 * part)) }
+      for part in 0..<8 {
+        bytes[8 * index + part] = UInt8(truncatingIfNeeded: word >> UInt64(8 * part))
+      }
     }
     for index in 0..<4096 where bytes[index] == 0x0F {
       let second: UInt8? = index + 1 < 4096 ? bytes[index + 1] : nil

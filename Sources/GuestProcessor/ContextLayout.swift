@@ -40,7 +40,7 @@ struct ContextLayout: Hashable {
   }
 }
 
-/// A segment register with its hidden part (SDM Vol. 3A, "Segment Registers").
+/// A segment register with its hidden part (SDM volume 3A, "Segment Registers").
 struct LoadedSegment: Hashable {
   var selector: UInt16
   var base: UInt64

@@ -10,8 +10,9 @@ enum ControlBits {
   static let sce: UInt64 = 1, lme: UInt64 = 1 << 8, lma: UInt64 = 1 << 10, nxe: UInt64 = 1 << 11
 }
 
-/// Which writes to control registers are illegal (SDM Vol. 3A, "Control Registers"; Vol. 2B,
-/// "MOV—Move to/from Control Registers": exceptions).
+/// Which writes to control registers are illegal.
+///
+/// SDM volume 3A, "Control Registers", and volume 2B, "MOV—Move to/from Control Registers".
 ///
 /// Unicorn executes several of them without complaint. The rules about the tables that CR3 points
 /// to are the machine's.

@@ -1,4 +1,4 @@
-/// An interrupt or trap gate of the IDT (SDM Vol. 3A, "IDT Descriptors").
+/// An interrupt or trap gate of the IDT (SDM volume 3A, "IDT Descriptors").
 struct Gate: Hashable {
   var low: UInt64
   var high: UInt64
@@ -18,7 +18,7 @@ struct Gate: Hashable {
   var stackTable: UInt8 { UInt8(truncatingIfNeeded: low >> 32) & 7 }
 }
 
-/// A code or data segment descriptor (SDM Vol. 3A, "Segment Descriptors").
+/// A code or data segment descriptor (SDM volume 3A, "Segment Descriptors").
 struct Descriptor: Hashable {
   var word: UInt64
 

@@ -142,7 +142,9 @@ struct Register {
 
   // MARK: Memory
 
-  @unsafe func map(_ memory: UnsafeMutableRawPointer, at address: UInt64, byteCount: UInt64) -> Int32 {
+  @unsafe func map(_ memory: UnsafeMutableRawPointer, at address: UInt64, byteCount: UInt64)
+    -> Int32
+  {
     unsafe cunicorn_map(functions, handle, address, byteCount, memory)
   }
 

@@ -1,6 +1,6 @@
 public import PagingUnits
 
-/// An exception or interrupt on its way to the guest (SDM Vol. 3A, "Interrupt and Exception
+/// An exception or interrupt on its way to the guest (SDM volume 3A, "Interrupt and Exception
 /// Handling").
 public struct GuestEvent: Hashable, Sendable {
   /// What raised it.
@@ -60,7 +60,7 @@ public struct GuestEvent: Hashable, Sendable {
     }
   }
 
-  /// The classes that decide what two exceptions in a row make (SDM Vol. 3A, "Interrupt 8, Double
+  /// The classes that decide what two exceptions in a row make (SDM volume 3A, "Interrupt 8, Double
   /// Fault Exception").
   enum Class: Hashable {
     case benign, contributory, pageFault, doubleFault
@@ -77,7 +77,7 @@ public struct GuestEvent: Hashable, Sendable {
   }
 
   /// The event with its EXT bit set, when it comes of delivering something other than an INT
-  /// instruction (SDM Vol. 3A, "Error Code").
+  /// instruction (SDM volume 3A, "Error Code").
   func marked(after first: GuestEvent) -> GuestEvent {
     guard vector != 14, first.origin != .software, let code = errorCode else { return self }
     var marked = self

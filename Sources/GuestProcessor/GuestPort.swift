@@ -63,7 +63,7 @@ public enum ControlVerdict: Hashable, Sendable {
   case stop
 }
 
-/// The kinds of INVPCID (SDM Vol. 2A, "INVPCID").
+/// The kinds of INVPCID (SDM volume 2A, "INVPCID").
 public enum InvalidationScope: UInt8, Hashable, Sendable {
   /// One address in one address space.
   case address = 0
@@ -93,8 +93,9 @@ open class GuestPort {
   /// The write that `filledOnce` let through has happened.
   open func storeCompleted(in page: GuestVirtual, frame: HostFrame) {}
 
-  /// The guest is about to put this state into CR0, CR3, CR4, EFER, PAT or PKRU; `old` holds now.
-  /// Checks of the processor itself have passed. `keepsTranslations` is CR3's bit 63 under PCIDs.
+  /// The guest is about to change CR0, CR3, CR4, EFER, PAT or PKRU.
+  ///
+  /// The processor's own checks have passed. `keepsTranslations` is CR3's bit 63 under PCIDs.
   open func controlsWillChange(
     from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
   ) -> ControlVerdict { .accepted }

@@ -18,7 +18,7 @@ struct InstructionBytes {
 }
 
 /// As much of an instruction as the processor around Unicorn has to understand: prefixes, opcode,
-/// and the operand in memory (SDM Vol. 2A, "Instruction Format").
+/// and the operand in memory (SDM volume 2A, "Instruction Format").
 struct Instruction: Hashable {
   /// The opcode map.
   enum Map: Hashable {
@@ -138,11 +138,12 @@ struct Instruction: Hashable {
       displacement |= UInt64(byte) << UInt64(8 * index)
       position += 1
     }
-    operand.displacement = switch count {
-    case 1: Int64(Int8(truncatingIfNeeded: displacement))
-    case 4: Int64(Int32(truncatingIfNeeded: displacement))
-    default: 0
-    }
+    operand.displacement =
+      switch count {
+      case 1: Int64(Int8(truncatingIfNeeded: displacement))
+      case 4: Int64(Int32(truncatingIfNeeded: displacement))
+      default: 0
+      }
     let usesStack = operand.base == 4 || operand.base == 5
     operand.segment = segment ?? (usesStack ? 2 : 3)
     memory = operand
@@ -216,7 +217,7 @@ extension Instruction {
   }
 
   /// Whether the instruction reads or writes descriptor tables or the task segment, whatever the
-  /// privilege it runs with (SDM Vol. 3A, "Access Rights": implicit supervisor-mode accesses).
+  /// privilege it runs with (SDM volume 3A, "Access Rights": implicit supervisor-mode accesses).
   var reachesSystemTables: Bool {
     switch (map, opcode) {
     case (.oneByte, 0x07), (.oneByte, 0x17), (.oneByte, 0x1F), (.oneByte, 0x8E),

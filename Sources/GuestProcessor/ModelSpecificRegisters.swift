@@ -26,7 +26,7 @@ struct ModelSpecificRegisters {
     }
   }
 
-  /// Whether the register takes canonical addresses only (SDM Vol. 2D, "WRMSR").
+  /// Whether the register takes canonical addresses only (SDM volume 2D, "WRMSR").
   static func holdsAddress(_ index: UInt32) -> Bool {
     switch index {
     case 0x175, 0x176, 0xC000_0082, 0xC000_0083, 0xC000_0100, 0xC000_0101, 0xC000_0102: true

@@ -3,7 +3,7 @@ import PagingUnits
 extension Processor {
   /// Delivers an exception or interrupt through the guest's IDT; `nil` to go on.
   ///
-  /// A second exception on the way is combined with the first (SDM Vol. 3A, "Interrupt 8, Double
+  /// A second exception on the way is combined with the first (SDM volume 3A, "Interrupt 8, Double
   /// Fault Exception"): one after the other, a double fault, or a triple fault, which ends the run.
   func deliver(_ first: GuestEvent) -> ProcessorExit? {
     var event = first

@@ -77,7 +77,7 @@ extension Processor {
 
   // MARK: Other faults
 
-  /// An address that is not canonical (SDM Vol. 3A, "Segment Limit Checking in 64-bit mode").
+  /// An address that is not canonical (SDM volume 3A, "Segment Limit Checking in 64-bit mode").
   func settleNonCanonical(_ request: FillRequest) -> ProcessorExit? {
     if request.kind != .fetch, currentInstruction()?.usesStackSegment == true {
       return deliver(.stackFault(0))
@@ -136,7 +136,7 @@ extension Processor {
 
   // MARK: System calls
 
-  /// SYSCALL (SDM Vol. 2B); the instruction pointer is past it.
+  /// SYSCALL (SDM volume 2B); the instruction pointer is past it.
   func systemCall() -> ProcessorExit? {
     guard controls.efer & ControlBits.sce != 0, controls.efer & ControlBits.lma != 0 else {
       engine[.rip] = engine[.rip] &- 2
@@ -156,7 +156,7 @@ extension Processor {
     return nil
   }
 
-  /// SYSENTER (SDM Vol. 2B); the instruction pointer is past it.
+  /// SYSENTER (SDM volume 2B); the instruction pointer is past it.
   func systemEnter() -> ProcessorExit? {
     let selector = UInt16(truncatingIfNeeded: engine.msr(0x174)) & 0xFFFC
     guard selector != 0 else {

@@ -192,8 +192,11 @@ extension Processor {
     case .filledOnce(let frame):
       let grant = SteppedGrants.Grant(page: page, frame: frame)
       suspend(
-        for: exceptions.add(grant) ? .step : .unsupported("an instruction that writes to more "
-          + "write-protected pages than one instruction can"))
+        for: exceptions.add(grant)
+          ? .step
+          : .unsupported(
+            "an instruction that writes to more "
+              + "write-protected pages than one instruction can"))
       return false
     case .stop:
       suspend(for: .portStop)
@@ -209,7 +212,7 @@ extension Processor {
     }
   }
 
-  /// Whether an address has the form that long mode wants (SDM Vol. 1, "Canonical Addressing").
+  /// Whether an address has the form that long mode wants (SDM volume 1, "Canonical Addressing").
   func isCanonical(_ address: UInt64) -> Bool {
     guard controls.efer & ControlBits.lma != 0 else { return true }
     let shift: Int64 = controls.cr4 & ControlBits.la57 != 0 ? 7 : 16

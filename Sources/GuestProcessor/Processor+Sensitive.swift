@@ -33,8 +33,11 @@ extension Processor {
     case .invalidatePage:
       guard let operand = instruction.memory else { return }
       let target = self.address(of: operand, instruction, next: next, size)
-      // An address that is not canonical makes INVLPG do nothing (SDM Vol. 2A, "INVLPG").
-      if isCanonical(target) { port.invalidate(GuestVirtual(target)) }
+      // An address that is not canonical makes INVLPG do nothing (SDM volume 2A, "INVLPG").
+      guard isCanonical(target) else { return }
+      port.invalidate(GuestVirtual(target))
+      // The engine keeps 4 KiB pages and would drop one; a large page goes as a whole.
+      engine.flushTLB()
     case .readMSR:
       readMSR(next: next)
     case .writeMSR:
@@ -97,7 +100,7 @@ extension Processor {
 
   private func refuse() { suspend(for: .event(.generalProtection())) }
 
-  /// WRPKRU (SDM Vol. 2D): the engine executes it; the port must know.
+  /// WRPKRU (SDM volume 2D): the engine executes it; the port must know.
   private func writeKeys() {
     guard controls.cr4 & ControlBits.pke != 0, engine[.rcx] & 0xFFFF_FFFF == 0,
       engine[.rdx] & 0xFFFF_FFFF == 0

@@ -105,8 +105,7 @@ extension Processor {
 
   // MARK: For reports
 
-  /// Reads guest memory as the kernel would, without disturbing the guest more than a walk does;
-  /// `nil` where nothing is mapped. For dumps.
+  /// Reads guest memory as the kernel would, for dumps; `nil` where nothing is mapped.
   public func peek(_ address: GuestVirtual) -> UInt64? {
     do {
       return try readSystem(address.raw, byteCount: 8)

@@ -87,12 +87,8 @@ public final class Processor {
     case unsupported(String)
   }
 
-  /// Makes a processor over the host's memory.
-  ///
-  /// - Parameters:
-  ///   - memory: the arena of host frames; its buffer must outlive the processor.
-  ///   - port: the world outside, held for the processor's life.
-  ///   - library: Unicorn.
+  /// Makes a processor over the host's memory, whose buffer must outlive it; the port is held for
+  /// the processor's life.
   public init(
     memory: PhysicalMemory, port: GuestPort, features: ProcessorFeatures, library: UnicornLibrary
   ) throws(UnicornError) {
@@ -213,7 +209,9 @@ public final class Processor {
     engine[.flags] |= Self.trapFlag
     let error = engine.start(at: engine[.rip])
     engine[.dr6] = debugStatus
-    if instruction?.loadsFlags != true { engine[.flags] = engine[.flags] & ~Self.trapFlag | wasTrapping }
+    if instruction?.loadsFlags != true {
+      engine[.flags] = engine[.flags] & ~Self.trapFlag | wasTrapping
+    }
     guard case .raised(vector: 1) = pending else {
       // Another refusal leaves the instruction to be run once more, with one more exception.
       if case .nothing = pending { finishStep() }

@@ -51,7 +51,7 @@ public struct ProcessorFeatures: Hashable, Sendable {
     public var a: UInt32 = 0, b: UInt32 = 0, c: UInt32 = 0, d: UInt32 = 0
   }
 
-  /// What CPUID returns (SDM Vol. 2A, "CPUID"); `cr4` shows in the bits that mirror it.
+  /// What CPUID returns (SDM volume 2A, "CPUID"); `cr4` shows in the bits that mirror it.
   public func leaf(_ number: UInt32, subleaf: UInt32, cr4: UInt64) -> Leaf {
     switch number {
     case 0: Leaf(a: 7, b: vendorWords.0, c: vendorWords.2, d: vendorWords.1)

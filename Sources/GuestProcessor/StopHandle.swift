@@ -8,7 +8,9 @@ import Synchronization
 
   init(_ engine: Engine) { self.engine = engine }
 
-  /// Stops the run soon. A call that comes just before the engine starts can be lost to the engine,
+  /// Stops the run soon.
+  ///
+  /// A call that comes just before the engine starts can be lost to the engine,
   /// not to the next look at the flag, so whoever waits repeats it.
   public func stop() {
     flag.store(true, ordering: .releasing)

@@ -12,7 +12,9 @@ struct ELFFile {
   private static let sectionLimit: UInt64 = 65536
 
   init(_ image: ImageBytes) throws(ImageError) {
-    guard try image.word(0) == 0x464C_457F else { throw ImageError(offset: 0, reason: .noAddresses) }
+    guard try image.word(0) == 0x464C_457F else {
+      throw ImageError(offset: 0, reason: .noAddresses)
+    }
     let kind = try image.byte(4)
     let order = try image.byte(5)
     let machine = try image.half(18)

@@ -35,12 +35,7 @@ public final class GuestRun {
   private let timeout: Double?
   private let console: GuestConsole
 
-  /// Builds the machine, and loads the image into its memory.
-  ///
-  /// - Parameters:
-  ///   - configuration: what to run, and on what.
-  ///   - console: where the guest's output goes.
-  ///   - library: Unicorn; by default it is looked for.
+  /// Builds the machine, and loads the image into its memory; Unicorn is looked for if not given.
   public init(
     _ configuration: RunConfiguration, console: GuestConsole, library: UnicornLibrary? = nil
   ) throws(RunError) {

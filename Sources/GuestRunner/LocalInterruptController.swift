@@ -1,4 +1,5 @@
-/// The local APIC of the one processor (SDM Vol. 3A, "Advanced Programmable Interrupt Controller").
+/// The local APIC of the one processor (SDM volume 3A, "Advanced Programmable Interrupt
+/// Controller").
 ///
 /// Interrupts that it can raise: its timer, and interprocessor interrupts to itself. Everything is
 /// a function of the guest's accesses and of virtual time, so runs repeat.

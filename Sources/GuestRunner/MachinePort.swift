@@ -128,7 +128,7 @@ final class MachinePort: GuestPort {
   }
 
   /// The four page-directory-pointer-table entries that PAE paging keeps in the processor; `nil`
-  /// when one has a reserved bit (SDM Vol. 3A, "PDPTE Registers"; KVM: `load_pdptrs`).
+  /// when one has a reserved bit (SDM volume 3A, "PDPTE Registers"; KVM: `load_pdptrs`).
   private func readDirectoryPointers(_ registers: ControlRegisters) -> InlineArray<4, UInt64>? {
     var pointers: InlineArray<4, UInt64> = .init(repeating: 0)
     let bits = UInt64(machine.configuration.guestPhysicalBits)
@@ -157,14 +157,14 @@ final class MachinePort: GuestPort {
   override func readPort(_ port: UInt16, byteCount: Int) -> UInt32 {
     machine.count(.io_exits, of: 0)
     let value = devices.read(port, byteCount: byteCount)
-    recent.add(.port(rip: rip, port, .input, value: value))
+    if !PlatformDevices.isConsole(port) { recent.add(.port(rip: rip, port, .input, value: value)) }
     return value
   }
 
   override func writePort(_ port: UInt16, byteCount: Int, value: UInt32) {
     guard ending == nil else { return }
     machine.count(.io_exits, of: 0)
-    recent.add(.port(rip: rip, port, .output, value: value))
+    if !PlatformDevices.isConsole(port) { recent.add(.port(rip: rip, port, .output, value: value)) }
     switch devices.write(port, byteCount: byteCount, value) {
     case .none: break
     case .output(let byte): console.put(byte)
@@ -228,7 +228,7 @@ extension ControlRegisters {
     cr0 >> 31 & 1 != 0 && cr4 >> 5 & 1 != 0 && efer >> 10 & 1 == 0
   }
 
-  /// Whether this state, reached from `old` by a write, loads the PDPTE registers (SDM Vol. 3A,
+  /// Whether this state, reached from `old` by a write, loads the PDPTE registers (SDM volume 3A,
   /// "PDPTE Registers").
   fileprivate func loadsDirectoryPointers(after old: ControlRegisters) -> Bool {
     guard usesPAE else { return false }
@@ -237,7 +237,7 @@ extension ControlRegisters {
     return isWriteOfCR3 || (cr0 ^ old.cr0) & 0xE000_0000 != 0 || (cr4 ^ old.cr4) & 0x10_00B0 != 0
   }
 
-  /// What a processor forgets when this state follows `old` (SDM Vol. 3A, "Operations that
+  /// What a processor forgets when this state follows `old` (SDM volume 3A, "Operations that
   /// Invalidate TLBs and Paging-Structure Caches"); processors may forget more.
   fileprivate func invalidation(
     after old: ControlRegisters, keepsTranslations: Bool

@@ -26,6 +26,12 @@ struct PlatformDevices {
     firmware = FirmwareConfiguration(memoryBytes: memoryBytes, commandLine: commandLine)
   }
 
+  /// Whether a port belongs to the serial port or the debug console, whose traffic would drown
+  /// everything else in a report.
+  static func isConsole(_ port: UInt16) -> Bool {
+    port == Port.debugConsole || port & ~7 == SerialPort.base
+  }
+
   mutating func read(_ port: UInt16, byteCount: Int) -> UInt32 {
     var value: UInt32 = 0
     for index in 0..<byteCount {

@@ -26,11 +26,14 @@ import Synchronization
     wake = (ends[0], ends[1])
     // SAFETY: the reference passed is taken back by the thread.
     let opaque = unsafe Unmanaged.passRetained(self).toOpaque()
-    let failed = unsafe pthread_create(&thread, nil, { context in
-      // SAFETY: the context is the reference that was passed.
-      unsafe Unmanaged<Watchdog>.fromOpaque(context!).takeRetainedValue().watch()
-      return nil
-    }, opaque)
+    let failed = unsafe pthread_create(
+      &thread, nil,
+      { context in
+        guard let context = unsafe context else { return nil }
+        // SAFETY: the context is the reference that was passed.
+        unsafe Unmanaged<Watchdog>.fromOpaque(context).takeRetainedValue().watch()
+        return nil
+      }, opaque)
     guard failed == 0 else {
       unsafe Unmanaged<Watchdog>.fromOpaque(opaque).release()
       return nil

@@ -36,10 +36,11 @@ extension Processor {
   }
 
   private mutating func forget(_ address: GuestVirtual, where isDoomed: (KeptTranslation) -> Bool) {
-    // One address may be kept by pages of several sizes, for different roots and spaces.
+    // One address may be kept by pages of several sizes, for different roots and spaces; and a
+    // large page of the guest's by parts, all of which go with any of its addresses.
     kept.forget { one in
-      let page = (address.raw & ~(one.level.byteCount - 1)) >> 12
-      return one.page == page && isDoomed(one)
+      let page = ~(one.guestByteCount - 1)
+      return (one.page << 12) & page == address.raw & page && isDoomed(one)
     }
     // INVLPG forgets the upper entries of every address of the space (SDM Vol. 3A, "Operations
     // that Invalidate TLBs and Paging-Structure Caches").

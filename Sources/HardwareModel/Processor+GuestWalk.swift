@@ -243,10 +243,12 @@ extension Processor {
     }
     let level = min(guestLevel, found.level)
     let inPage = level.byteCount - 1
+    let isFourMegabytes = walk.mode.levels == 2 && guestLevel == .page2M
     return .found(
       KeptTranslation(
         page: (walk.linear & ~inPage) >> 12, root: walk.root, guestPage: address & ~inPage,
-        hostPage: found.host & ~inPage, level: level, pcid: walk.pcid, digest: walk.mode.digest,
-        rights: rights, second: found.rights))
+        hostPage: found.host & ~inPage, level: level,
+        guestByteCount: isFourMegabytes ? 4 << 20 : guestLevel.byteCount, pcid: walk.pcid,
+        digest: walk.mode.digest, rights: rights, second: found.rights))
   }
 }

@@ -11,6 +11,8 @@ struct KeptTranslation {
   /// The page's first host-physical byte.
   var hostPage: UInt64 = 0
   var level = Level.page4K
+  /// The size of the guest's own page, of which this may be a part: INVLPG forgets all its parts.
+  var guestByteCount: UInt64 = 4096
   var pcid: UInt16 = 0
   var digest: UInt16 = 0
   var rights = GuestRights()

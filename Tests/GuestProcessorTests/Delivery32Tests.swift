@@ -30,14 +30,16 @@ import Testing
     guest.port.onOutput = { [unowned port = guest.port] _, _ in port.refusals = [:] }
     guest.layTables32()
     guest.setGate32(14, 0x6000)
-    guest.store([
-      // out 0x10, al; add esp, 4; iretd
-      0xE6, 0x10, 0x83, 0xC4, 0x04, 0xCF,
-    ], at: 0x6000)
-    guest.store(TestGuest.prologue32 + [
-      // mov eax, 77; mov [0x40123], eax; inc eax; cli; hlt
-      0xB8, 0x4D, 0x00, 0x00, 0x00, 0xA3, 0x23, 0x01, 0x04, 0x00, 0x40, 0xFA, 0xF4,
-    ],
+    guest.store(
+      [
+        // out 0x10, al; add esp, 4; iretd
+        0xE6, 0x10, 0x83, 0xC4, 0x04, 0xCF,
+      ], at: 0x6000)
+    guest.store(
+      TestGuest.prologue32 + [
+        // mov eax, 77; mov [0x40123], eax; inc eax; cli; hlt
+        0xB8, 0x4D, 0x00, 0x00, 0x00, 0xA3, 0x23, 0x01, 0x04, 0x00, 0x40, 0xFA, 0xF4,
+      ],
       at: TestGuest.code)
     guest.processor.enter(at: UInt32(TestGuest.code), eax: 0, ebx: 0)
     #expect(guest.processor.run() == .halted)
@@ -58,10 +60,12 @@ import Testing
   func privilegeChange() throws {
     let guest = try TestGuest()
     guest.port.refusals[0x40000] = 0
-    #expect(guest.run32(Self.toUser + [
-      // mov ebx, [0x40ffc]
-      0x8B, 0x1D, 0xFC, 0x0F, 0x04, 0x00,
-    ]) == .halted)
+    #expect(
+      guest.run32(
+        Self.toUser + [
+          // mov ebx, [0x40ffc]
+          0x8B, 0x1D, 0xFC, 0x0F, 0x04, 0x00,
+        ]) == .halted)
     let state = guest.processor.state
     #expect(state.controls.cr2 == 0x40FFC)
     #expect(state.segments[0] == 8 && state.segments[1] == 0x10)
@@ -78,10 +82,12 @@ import Testing
   @Test("INT n from user mode needs a gate of its privilege")
   func softwareInterrupts() throws {
     let guest = try TestGuest()
-    #expect(guest.run32(Self.toUser + [
-      // int 0x81
-      0xCD, 0x81,
-    ]) == .halted)
+    #expect(
+      guest.run32(
+        Self.toUser + [
+          // int 0x81
+          0xCD, 0x81,
+        ]) == .halted)
     #expect(guest.port.delivered.map(\.vector) == [0x81, 13])
     #expect(guest.word32(guest.processor.state.general[4]) == 0x81 * 8 + 2)
   }
@@ -89,10 +95,11 @@ import Testing
   @Test("INT n through a gate of its privilege pushes the next instruction's address")
   func permittedSoftwareInterrupt() throws {
     let guest = try TestGuest()
-    let program = Self.toUser + [
-      // int 0x80
-      0xCD, 0x80,
-    ]
+    let program =
+      Self.toUser + [
+        // int 0x80
+        0xCD, 0x80,
+      ]
     guest.layTables32()
     guest.setGate32(0x80, TestGuest.handler + 0x80 * 8, type: 0xEE)
     guest.store(TestGuest.prologue32 + program, at: TestGuest.code)
@@ -108,10 +115,11 @@ import Testing
     let guest = try TestGuest()
     guest.layTables32()
     guest.setGate32(13, 0x6000)
-    guest.store([
-      // pop edx; add dword ptr [esp], 2; inc ebx; iretd
-      0x5A, 0x83, 0x04, 0x24, 0x02, 0x43, 0xCF,
-    ], at: 0x6000)
+    guest.store(
+      [
+        // pop edx; add dword ptr [esp], 2; inc ebx; iretd
+        0x5A, 0x83, 0x04, 0x24, 0x02, 0x43, 0xCF,
+      ], at: 0x6000)
     guest.store(
       TestGuest.prologue32
         + [
@@ -131,16 +139,24 @@ import Testing
   @Test("divide error, breakpoint and undefined opcode reach their vectors")
   func otherVectors() throws {
     for (program, vector, skipped) in [
-      ([
-        // xor ecx, ecx; div ecx
-        0x31, 0xC9, 0xF7, 0xF1,
-      ], 0, 2), ([
-        // int3
-        0xCC,
-      ], 3, 1), ([
-        // ud2
-        0x0F, 0x0B,
-      ], 6, 0),
+      (
+        [
+          // xor ecx, ecx; div ecx
+          0x31, 0xC9, 0xF7, 0xF1,
+        ], 0, 2
+      ),
+      (
+        [
+          // int3
+          0xCC
+        ], 3, 1
+      ),
+      (
+        [
+          // ud2
+          0x0F, 0x0B,
+        ], 6, 0
+      ),
     ] as [([UInt8], UInt8, UInt64)] {
       let guest = try TestGuest()
       #expect(guest.run32(program) == .halted)
@@ -155,10 +171,11 @@ import Testing
     let guest = try TestGuest()
     guest.layTables32()
     guest.setGate32(6, TestGuest.handler, type: 0x0E)
-    guest.store(TestGuest.prologue32 + [
-      // ud2
-      0x0F, 0x0B,
-    ], at: TestGuest.code)
+    guest.store(
+      TestGuest.prologue32 + [
+        // ud2
+        0x0F, 0x0B,
+      ], at: TestGuest.code)
     guest.processor.enter(at: UInt32(TestGuest.code), eax: 0, ebx: 0)
     #expect(guest.processor.run() == .halted)
     #expect(guest.port.delivered.map(\.vector) == [6, 11])
@@ -190,86 +207,139 @@ import Testing
     let guest = try TestGuest()
     guest.layTables32()
     guest.setGate32(6, 0, type: 0x85)
-    guest.store(TestGuest.prologue32 + [
-      // ud2
-      0x0F, 0x0B,
-    ], at: TestGuest.code)
+    guest.store(
+      TestGuest.prologue32 + [
+        // ud2
+        0x0F, 0x0B,
+      ], at: TestGuest.code)
     guest.processor.enter(at: UInt32(TestGuest.code), eax: 0, ebx: 0)
     #expect(guest.processor.run() == .unsupported("a task gate"))
   }
 
-  @Test("CR2 is exact for every way of reaching memory", arguments: [
-    ([
-      // push eax
-      0x50,
-    ], 0x40FFC, 2), ([
-      // pop eax
-      0x58,
-    ], 0x41000, 0),
-    ([
-      // call eax
-      0xFF, 0xD0,
-    ], 0x40FFC, 2), ([
-      // ret
-      0xC3,
-    ], 0x41000, 0),
-    ([
-      // mov eax, [ebx + 4*ecx + 0x21]
-      0x8B, 0x44, 0x8B, 0x21,
-    ], 0x40045, 0),
-    ([
-      // mov [ebx + ecx], al
-      0x88, 0x04, 0x0B,
-    ], 0x40009, 2), ([
-      // stosd
-      0xAB,
-    ], 0x40111, 2),
-    ([
-      // lodsb
-      0xAC,
-    ], 0x40222, 0), ([
-      // movsd
-      0xA5,
-    ], 0x40222, 0), ([
-      // xlatb
-      0xD7,
-    ], 0x40000, 0),
-    ([
-      // add [ebx + 0x33], eax
-      0x01, 0x43, 0x33,
-    ], 0x40033, 2), ([
-      // lock xadd [ebx + 0x34], eax
-      0xF0, 0x0F, 0xC1, 0x43, 0x34,
-    ], 0x40034, 2),
-    ([
-      // cmp [ebx + 0x35], eax
-      0x39, 0x43, 0x35,
-    ], 0x40035, 0), ([
-      // movups xmm0, [ebx + 0x36]
-      0x0F, 0x10, 0x43, 0x36,
-    ], 0x40036, 0),
-    ([
-      // fxsave [ebx + 0x40]
-      0x0F, 0xAE, 0x43, 0x40,
-    ], 0x40040, 2), ([
-      // mov eax, [0x3fffe]
-      0xA1, 0xFE, 0xFF, 0x03, 0x00,
-    ], 0x40000, 0),
-    ([
-      // mov [0x3fffe], eax
-      0xA3, 0xFE, 0xFF, 0x03, 0x00,
-    ], 0x40000, 2), ([
-      // inc dword ptr [ebx + 1]
-      0xFF, 0x43, 0x01,
-    ], 0x40001, 2),
-    ([
-      // bts [ebx + 4], ecx
-      0x0F, 0xAB, 0x4B, 0x04,
-    ], 0x40004, 2), ([
-      // push dword ptr [ebx + 0x50]
-      0xFF, 0x73, 0x50,
-    ], 0x40050, 0),
-  ] as [([UInt8], UInt64, UInt32)])
+  @Test(
+    "CR2 is exact for every way of reaching memory",
+    arguments: [
+      (
+        [
+          // push eax
+          0x50
+        ], 0x40FFC, 2
+      ),
+      (
+        [
+          // pop eax
+          0x58
+        ], 0x41000, 0
+      ),
+      (
+        [
+          // call eax
+          0xFF, 0xD0,
+        ], 0x40FFC, 2
+      ),
+      (
+        [
+          // ret
+          0xC3
+        ], 0x41000, 0
+      ),
+      (
+        [
+          // mov eax, [ebx + 4*ecx + 0x21]
+          0x8B, 0x44, 0x8B, 0x21,
+        ], 0x40045, 0
+      ),
+      (
+        [
+          // mov [ebx + ecx], al
+          0x88, 0x04, 0x0B,
+        ], 0x40009, 2
+      ),
+      (
+        [
+          // stosd
+          0xAB
+        ], 0x40111, 2
+      ),
+      (
+        [
+          // lodsb
+          0xAC
+        ], 0x40222, 0
+      ),
+      (
+        [
+          // movsd
+          0xA5
+        ], 0x40222, 0
+      ),
+      (
+        [
+          // xlatb
+          0xD7
+        ], 0x40000, 0
+      ),
+      (
+        [
+          // add [ebx + 0x33], eax
+          0x01, 0x43, 0x33,
+        ], 0x40033, 2
+      ),
+      (
+        [
+          // lock xadd [ebx + 0x34], eax
+          0xF0, 0x0F, 0xC1, 0x43, 0x34,
+        ], 0x40034, 2
+      ),
+      (
+        [
+          // cmp [ebx + 0x35], eax
+          0x39, 0x43, 0x35,
+        ], 0x40035, 0
+      ),
+      (
+        [
+          // movups xmm0, [ebx + 0x36]
+          0x0F, 0x10, 0x43, 0x36,
+        ], 0x40036, 0
+      ),
+      (
+        [
+          // fxsave [ebx + 0x40]
+          0x0F, 0xAE, 0x43, 0x40,
+        ], 0x40040, 2
+      ),
+      (
+        [
+          // mov eax, [0x3fffe]
+          0xA1, 0xFE, 0xFF, 0x03, 0x00,
+        ], 0x40000, 0
+      ),
+      (
+        [
+          // mov [0x3fffe], eax
+          0xA3, 0xFE, 0xFF, 0x03, 0x00,
+        ], 0x40000, 2
+      ),
+      (
+        [
+          // inc dword ptr [ebx + 1]
+          0xFF, 0x43, 0x01,
+        ], 0x40001, 2
+      ),
+      (
+        [
+          // bts [ebx + 4], ecx
+          0x0F, 0xAB, 0x4B, 0x04,
+        ], 0x40004, 2
+      ),
+      (
+        [
+          // push dword ptr [ebx + 0x50]
+          0xFF, 0x73, 0x50,
+        ], 0x40050, 0
+      ),
+    ] as [([UInt8], UInt64, UInt32)])
   func exactAddresses(program: [UInt8], address: UInt64, errorCode: UInt32) throws {
     let guest = try TestGuest()
     guest.port.refusals[0x40000] = 0
@@ -283,10 +353,11 @@ import Testing
     ]
     // The handler runs on a stack of its own: through user mode.
     guest.layTables32()
-    let user = setUp + Delivery32Tests.toUser + [
-      // mov esp, 0x41000
-      0xBC, 0x00, 0x10, 0x04, 0x00,
-    ] + program
+    let user =
+      setUp + Delivery32Tests.toUser + [
+        // mov esp, 0x41000
+        0xBC, 0x00, 0x10, 0x04, 0x00,
+      ] + program
     guest.store(TestGuest.prologue32 + user, at: TestGuest.code)
     guest.processor.enter(at: UInt32(TestGuest.code), eax: 0, ebx: 0)
     #expect(guest.processor.run() == .halted)

@@ -3,66 +3,71 @@ import PagingUnits
 import Testing
 
 @Suite("Instructions that change the paging state") struct SensitiveTests {
-  @Test("illegal writes to control registers raise #GP and change nothing", arguments: [
-    // CR4: a reserved bit; LA57 in long mode; PAE cleared in long mode.
-    [
-      // mov eax, 0x80000620; mov cr4, rax
-      0xB8, 0x20, 0x06, 0x00, 0x80, 0x0F, 0x22, 0xE0,
-    ], [
-      // mov eax, 0x1620; mov cr4, rax
-      0xB8, 0x20, 0x16, 0x00, 0x00, 0x0F, 0x22, 0xE0,
-    ],
-    [
-      // mov eax, 0x600; mov cr4, rax
-      0xB8, 0x00, 0x06, 0x00, 0x00, 0x0F, 0x22, 0xE0,
-    ],
-    // CR0: paging off in 64-bit code; NW without CD; a reserved bit; paging without protection.
-    [
-      // mov eax, 0x11; mov cr0, rax
-      0xB8, 0x11, 0x00, 0x00, 0x00, 0x0F, 0x22, 0xC0,
-    ], [
-      // mov eax, 0xA0010011; mov cr0, rax
-      0xB8, 0x11, 0x00, 0x01, 0xA0, 0x0F, 0x22, 0xC0,
-    ],
-    [
-      // movabs rax, 0x180010011; mov cr0, rax
-      0x48, 0xB8, 0x11, 0x00, 0x01, 0x80, 0x01, 0x00, 0x00, 0x00, 0x0F, 0x22, 0xC0,
-    ], [
-      // mov eax, 0x80010010; mov cr0, rax
-      0xB8, 0x10, 0x00, 0x01, 0x80, 0x0F, 0x22, 0xC0,
-    ],
-    // CR3 beyond MAXPHYADDR; with bit 63 without PCIDs.
-    [
-      // movabs rax, 0x400000000000; mov cr3, rax
-      0x48, 0xB8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00, 0x0F, 0x22, 0xD8,
-    ],
-    [
-      // movabs r9, 0x8000000000000000; mov cr3, r9
-      0x49, 0xB9, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x80, 0x41, 0x0F, 0x22, 0xD9,
-    ],
-    // EFER: LME cleared under paging; a reserved bit. PAT with a reserved type.
-    [
-      // mov ecx, 0xC0000080; xor edx, edx; mov eax, 0xC01; wrmsr
-      0xB9, 0x80, 0x00, 0x00, 0xC0, 0x31, 0xD2, 0xB8, 0x01, 0x0C, 0x00, 0x00, 0x0F, 0x30,
-    ],
-    [
-      // mov ecx, 0xC0000080; xor edx, edx; mov eax, 0x8D01; wrmsr
-      0xB9, 0x80, 0x00, 0x00, 0xC0, 0x31, 0xD2, 0xB8, 0x01, 0x8D, 0x00, 0x00, 0x0F, 0x30,
-    ],
-    [
-      // mov ecx, 0x277; xor edx, edx; mov eax, 2; wrmsr
-      0xB9, 0x77, 0x02, 0x00, 0x00, 0x31, 0xD2, 0xB8, 0x02, 0x00, 0x00, 0x00, 0x0F, 0x30,
-    ],
-    // A register that does not exist; an address that is not canonical.
-    [
-      // mov ecx, 0x12345; rdmsr
-      0xB9, 0x45, 0x23, 0x01, 0x00, 0x0F, 0x32,
-    ],
-    [
-      // mov ecx, 0xC0000082; mov edx, 0x80000000; wrmsr
-      0xB9, 0x82, 0x00, 0x00, 0xC0, 0xBA, 0x00, 0x00, 0x00, 0x80, 0x0F, 0x30,
-    ],
-  ] as [[UInt8]])
+  @Test(
+    "illegal writes to control registers raise #GP and change nothing",
+    arguments: [
+      // CR4: a reserved bit; LA57 in long mode; PAE cleared in long mode.
+      [
+        // mov eax, 0x80000620; mov cr4, rax
+        0xB8, 0x20, 0x06, 0x00, 0x80, 0x0F, 0x22, 0xE0,
+      ],
+      [
+        // mov eax, 0x1620; mov cr4, rax
+        0xB8, 0x20, 0x16, 0x00, 0x00, 0x0F, 0x22, 0xE0,
+      ],
+      [
+        // mov eax, 0x600; mov cr4, rax
+        0xB8, 0x00, 0x06, 0x00, 0x00, 0x0F, 0x22, 0xE0,
+      ],
+      // CR0: paging off in 64-bit code; NW without CD; a reserved bit; paging without protection.
+      [
+        // mov eax, 0x11; mov cr0, rax
+        0xB8, 0x11, 0x00, 0x00, 0x00, 0x0F, 0x22, 0xC0,
+      ],
+      [
+        // mov eax, 0xA0010011; mov cr0, rax
+        0xB8, 0x11, 0x00, 0x01, 0xA0, 0x0F, 0x22, 0xC0,
+      ],
+      [
+        // movabs rax, 0x180010011; mov cr0, rax
+        0x48, 0xB8, 0x11, 0x00, 0x01, 0x80, 0x01, 0x00, 0x00, 0x00, 0x0F, 0x22, 0xC0,
+      ],
+      [
+        // mov eax, 0x80010010; mov cr0, rax
+        0xB8, 0x10, 0x00, 0x01, 0x80, 0x0F, 0x22, 0xC0,
+      ],
+      // CR3 beyond MAXPHYADDR; with bit 63 without PCIDs.
+      [
+        // movabs rax, 0x400000000000; mov cr3, rax
+        0x48, 0xB8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00, 0x0F, 0x22, 0xD8,
+      ],
+      [
+        // movabs r9, 0x8000000000000000; mov cr3, r9
+        0x49, 0xB9, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x80, 0x41, 0x0F, 0x22, 0xD9,
+      ],
+      // EFER: LME cleared under paging; a reserved bit. PAT with a reserved type.
+      [
+        // mov ecx, 0xC0000080; xor edx, edx; mov eax, 0xC01; wrmsr
+        0xB9, 0x80, 0x00, 0x00, 0xC0, 0x31, 0xD2, 0xB8, 0x01, 0x0C, 0x00, 0x00, 0x0F, 0x30,
+      ],
+      [
+        // mov ecx, 0xC0000080; xor edx, edx; mov eax, 0x8D01; wrmsr
+        0xB9, 0x80, 0x00, 0x00, 0xC0, 0x31, 0xD2, 0xB8, 0x01, 0x8D, 0x00, 0x00, 0x0F, 0x30,
+      ],
+      [
+        // mov ecx, 0x277; xor edx, edx; mov eax, 2; wrmsr
+        0xB9, 0x77, 0x02, 0x00, 0x00, 0x31, 0xD2, 0xB8, 0x02, 0x00, 0x00, 0x00, 0x0F, 0x30,
+      ],
+      // A register that does not exist; an address that is not canonical.
+      [
+        // mov ecx, 0x12345; rdmsr
+        0xB9, 0x45, 0x23, 0x01, 0x00, 0x0F, 0x32,
+      ],
+      [
+        // mov ecx, 0xC0000082; mov edx, 0x80000000; wrmsr
+        0xB9, 0x82, 0x00, 0x00, 0xC0, 0xBA, 0x00, 0x00, 0x00, 0x80, 0x0F, 0x30,
+      ],
+    ] as [[UInt8]])
   func illegalWrites(program: [UInt8]) throws {
     let guest = try TestGuest()
     let before = 4
@@ -173,15 +178,17 @@ import Testing
   @Test("code that the host replaces in its frame is executed, not what was there before")
   func replacedCode() throws {
     let guest = try TestGuest()
-    guest.store([
-      // mov ebx, 1; ret
-      0xBB, 0x01, 0x00, 0x00, 0x00, 0xC3,
-    ], at: 0x40000)
-    guest.port.onOutput = { [unowned guest] _, _ in
-      guest.store([
-        // mov ebx, 2; ret
-        0xBB, 0x02, 0x00, 0x00, 0x00, 0xC3,
+    guest.store(
+      [
+        // mov ebx, 1; ret
+        0xBB, 0x01, 0x00, 0x00, 0x00, 0xC3,
       ], at: 0x40000)
+    guest.port.onOutput = { [unowned guest] _, _ in
+      guest.store(
+        [
+          // mov ebx, 2; ret
+          0xBB, 0x02, 0x00, 0x00, 0x00, 0xC3,
+        ], at: 0x40000)
       guest.processor.flushTranslations()
     }
     let exit = guest.run64([
@@ -197,10 +204,11 @@ import Testing
   @Test("a sensitive instruction that the guest writes itself is found")
   func writtenCode() throws {
     let guest = try TestGuest()
-    guest.store([
-      // nop; nop; nop; ret
-      0x90, 0x90, 0x90, 0xC3,
-    ], at: 0x40000)
+    guest.store(
+      [
+        // nop; nop; nop; ret
+        0x90, 0x90, 0x90, 0xC3,
+      ], at: 0x40000)
     // The page is executed, then gets INVLPG [rax], then is executed again.
     let exit = guest.run64([
       // mov eax, 0x40000; call rax; mov dword ptr [0x40000], 0xC338010F; call rax; hlt
@@ -248,13 +256,16 @@ import Testing
 
   @Test("a timer ends a HLT with interrupts on, and interrupts a loop")
   func timer() throws {
-    for program in [[
-      // sti; hlt; ud2
-      0xFB, 0xF4, 0x0F, 0x0B,
-    ], [
-      // sti; 1: jmp 1b
-      0xFB, 0xEB, 0xFE,
-    ]] as [[UInt8]] {
+    for program in [
+      [
+        // sti; hlt; ud2
+        0xFB, 0xF4, 0x0F, 0x0B,
+      ],
+      [
+        // sti; 1: jmp 1b
+        0xFB, 0xEB, 0xFE,
+      ],
+    ] as [[UInt8]] {
       let guest = try TestGuest()
       guest.processor.armTimer(at: 5000)
       #expect(guest.run64(program) == .halted)
@@ -265,14 +276,16 @@ import Testing
 
   @Test("HLT with interrupts on and nothing armed is told apart")
   func sleep() throws {
-    #expect(try TestGuest().run64([
-      // sti; hlt
-      0xFB, 0xF4,
-    ]) == .waitingForever)
-    #expect(try TestGuest().run64([
-      // hlt
-      0xF4,
-    ]) == .halted)
+    #expect(
+      try TestGuest().run64([
+        // sti; hlt
+        0xFB, 0xF4,
+      ]) == .waitingForever)
+    #expect(
+      try TestGuest().run64([
+        // hlt
+        0xF4
+      ]) == .halted)
   }
 
   @Test("the timestamp counter advances, so that a loop that waits for it ends")
@@ -290,13 +303,15 @@ import Testing
   func calibration() throws {
     let first = try TestGuest()
     let second = try TestGuest()
-    #expect(first.run64([
-      // hlt
-      0xF4,
-    ]) == second.run64([
-      // hlt
-      0xF4,
-    ]))
+    #expect(
+      first.run64([
+        // hlt
+        0xF4
+      ])
+        == second.run64([
+          // hlt
+          0xF4
+        ]))
     #expect(first.processor.state == second.processor.state)
   }
 }

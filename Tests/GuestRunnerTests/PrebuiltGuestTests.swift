@@ -1,0 +1,41 @@
+import Foundation
+import GuestProcessor
+import GuestRunner
+import PagingUnits
+import Testing
+
+@Suite("The guests that ship with the project") struct PrebuiltGuestTests {
+  /// The folder `Guests`, found from this file.
+  private static let folder = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("Guests")
+
+  /// The names of the guests that have an image and an expected output.
+  static let names: [String] = {
+    let files = try? FileManager.default.contentsOfDirectory(
+      atPath: folder.appendingPathComponent("Prebuilt").path)
+    return (files ?? []).filter { $0.hasSuffix(".elf") }.map { String($0.dropLast(4)) }.sorted()
+  }()
+
+  private static func expected(_ name: String, _ kind: String) throws -> String {
+    let file = folder.appendingPathComponent("Expected").appendingPathComponent("\(name).\(kind)")
+    return try String(contentsOf: file, encoding: .utf8)
+  }
+
+  @Test(
+    "a guest prints what it prints on a PC, and exits with its own status",
+    arguments: names, [ProcessorFeatures.Vendor.intel, .amd])
+  func output(name: String, vendor: ProcessorFeatures.Vendor) throws {
+    let file = Self.folder.appendingPathComponent("Prebuilt").appendingPathComponent("\(name).elf")
+    var configuration = RunConfiguration(image: [UInt8](try Data(contentsOf: file)))
+    configuration.imageName = "\(name).elf"
+    configuration.features.vendor = vendor
+    let console = GuestConsole()
+    let report = try GuestRun(configuration, console: console).run()
+    let output = String(decoding: console.captured, as: UTF8.self)
+    let lines = try Self.expected(name, "txt")
+    #expect(output == lines, "\(report.summary)\n\(report.dump.joined(separator: "\n"))")
+    let status = try Self.expected(name, "status").trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect("\(report.status)" == status)
+  }
+}
