@@ -31,6 +31,7 @@ import CUnicorn
   private init(_ engine: Engine) throws(UnicornError) {
     self.engine = engine
     context = try engine.allocateContext()
+    // SAFETY: the pages are freed once, in `deinit`; every store is at a constant inside them.
     unsafe pages = .allocate(byteCount: Self.byteCount, alignment: 4096)
     unsafe pages.initializeMemory(as: UInt8.self, repeating: 0, count: Self.byteCount)
   }

@@ -62,8 +62,6 @@ struct Register {
     unsafe _ = cunicorn_close(functions, handle)
   }
 
-  // SAFETY (all below): the handle is open and the function table complete for the engine's life.
-
   /// What an error number means.
   func describe(_ error: Int32) -> String { library.describe(error) }
 
@@ -73,6 +71,8 @@ struct Register {
   }
 
   // MARK: Registers
+
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
 
   /// A register's value.
   @inline(__always) subscript(register: Register) -> UInt64 {
@@ -91,6 +91,7 @@ struct Register {
 
   /// Reads a descriptor-table or task register.
   func table(_ register: Register) -> Table {
+    // SAFETY: the handle is open, and the function table complete, for the engine's life.
     let raw = unsafe cunicorn_table(functions, handle, register.number)
     return Table(
       selector: raw.selector, base: raw.base, limit: raw.limit, attributes: raw.flags)
@@ -114,6 +115,8 @@ struct Register {
   @inline(__always) var privilegeLevel: UInt8 { UInt8(truncatingIfNeeded: self[.cs] & 3) }
 
   // MARK: Running
+
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
 
   /// Runs from `address` until something stops it; `count` 0 means no limit of instructions.
   func start(at address: UInt64, count: Int = 0) -> Int32 {
@@ -142,6 +145,8 @@ struct Register {
 
   // MARK: Memory
 
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
+
   @unsafe func map(_ memory: UnsafeMutableRawPointer, at address: UInt64, byteCount: UInt64)
     -> Int32
   {
@@ -160,6 +165,8 @@ struct Register {
   }
 
   // MARK: Hooks
+
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
 
   /// Adds a hook for `addresses`, or for all without; the callback is a C function of the type that
   /// the kind of hook wants.
@@ -180,6 +187,7 @@ struct Register {
     _ instruction: Int, _ callback: UnsafeMutableRawPointer, context: UnsafeMutableRawPointer
   ) throws(UnicornError) {
     var hook = 0
+    // SAFETY: as above; the callback has the type that hooks on instructions want.
     let error = unsafe cunicorn_add_instruction_hook(
       functions, handle, &hook, Int32(truncatingIfNeeded: instruction), callback, context)
     try check(error, "a hook on an instruction")
@@ -188,6 +196,8 @@ struct Register {
   func removeHook(_ hook: Int) { unsafe _ = cunicorn_remove_hook(functions, handle, hook) }
 
   // MARK: Contexts
+
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
 
   /// A block that a context can be saved to, and its size.
   func allocateContext() throws(UnicornError) -> SavedContext {
@@ -209,45 +219,4 @@ struct Register {
   @unsafe func free(_ block: UnsafeMutableRawPointer) {
     unsafe _ = cunicorn_free_context(functions, block)
   }
-}
-
-/// A copy of everything the engine knows of the processor, including what has no register number.
-@safe final class SavedContext {
-  fileprivate let block: UnsafeMutableRawPointer
-  private let engine: Engine
-  let byteCount: Int
-
-  @unsafe fileprivate init(block: UnsafeMutableRawPointer, byteCount: Int, engine: Engine) {
-    unsafe self.block = block
-    self.byteCount = byteCount
-    self.engine = engine
-  }
-
-  deinit { unsafe engine.free(block) }
-
-  /// The 4-byte word at an offset inside the block.
-  subscript(word offset: Int) -> UInt32 {
-    get {
-      precondition(offset >= 0 && offset + 4 <= byteCount, "a word lies inside the context")
-      // SAFETY: in bounds.
-      return unsafe block.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
-    }
-    set {
-      precondition(offset >= 0 && offset + 4 <= byteCount, "a word lies inside the context")
-      // SAFETY: in bounds.
-      unsafe block.storeBytes(of: newValue, toByteOffset: offset, as: UInt32.self)
-    }
-  }
-
-  /// The 8-byte word at an offset inside the block.
-  subscript(long offset: Int) -> UInt64 {
-    get { UInt64(self[word: offset]) | UInt64(self[word: offset + 4]) << 32 }
-    set {
-      self[word: offset] = UInt32(truncatingIfNeeded: newValue)
-      self[word: offset + 4] = UInt32(truncatingIfNeeded: newValue >> 32)
-    }
-  }
-
-  /// The block's 4-byte words, to compare with another moment's.
-  func words() -> [UInt32] { stride(from: 0, to: byteCount - 3, by: 4).map { self[word: $0] } }
 }

@@ -43,6 +43,10 @@ struct Instruction: Hashable {
   var addressSize = 4
   /// ModRM's three fields, REX included.
   var mod: UInt8 = 0, reg: UInt8 = 0, rm: UInt8 = 0
+  /// The segment that a prefix names, by its encoding.
+  var segmentOverride: UInt8?
+  /// Whether a REX.W prefix makes the operand 64 bits wide.
+  var isWide = false
   /// The operand in memory, for an opcode that has a ModRM byte.
   var memory: MemoryOperand?
   /// Up to and including the opcode.
@@ -94,6 +98,8 @@ struct Instruction: Hashable {
     }
     lengthToOpcode = position
     lengthToDisplacement = position
+    segmentOverride = segment
+    isWide = rex & 8 != 0
     addressSize = Self.addressSize(size, isOverridden: hasAddressSizePrefix)
     decodeOperands(bytes, rex: rex, segment: segment, isLong: size == .bits64)
   }

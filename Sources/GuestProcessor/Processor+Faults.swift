@@ -12,10 +12,11 @@ extension Processor {
       return deliver(.pageFault(at: GuestVirtual(exact), errorCode: errorCode))
     }
     if let retried = retryAsImplicit(request) { return retried }
-    let offset = faultingOffset(of: request.address.raw)
-    let address = GuestVirtual(request.address.raw | offset)
+    let instruction = currentInstruction()
+    let address = GuestVirtual(
+      plainAddress(of: instruction, request) ?? probedAddress(of: request.address.raw))
     var code = errorCode
-    if request.kind == .read, currentInstruction()?.modifiesMemory == true {
+    if request.kind == .read, instruction?.modifiesMemory == true {
       // The engine reads before it writes; a processor asks for the write at once.
       var write = request
       write.kind = .write
@@ -24,21 +25,76 @@ extension Processor {
     return deliver(.pageFault(at: address, errorCode: code))
   }
 
-  /// Runs the refused instruction again with the page led nowhere, to see the offset of its access.
+  /// The exact address of a refused access, from the instruction and the registers; `nil` when the
+  /// instruction is not a plain one.
   ///
-  /// The engine's TLB hook is told only the page. Where the second run changed registers or went
-  /// on, the context undoes it; nothing it wrote reached memory through the refused page.
-  private func faultingOffset(of page: UInt64) -> UInt64 {
+  /// Uses the context that `currentInstruction` saved.
+  private func plainAddress(of instruction: Instruction?, _ request: FillRequest) -> UInt64? {
+    guard let instruction,
+      let operand = instruction.plainOperand(isWrite: request.kind == .write)
+    else { return nil }
+    let size = savedCodeSize
+    let address: UInt64
+    switch operand {
+    case .memory(let immediateBytes):
+      guard let memory = instruction.memory else { return nil }
+      let next = engine[.rip] &+ UInt64(instruction.lengthToDisplacement + immediateBytes)
+      address = self.address(of: memory, instruction, next: next, size)
+    case .absolute:
+      guard let offset = absoluteOffset(instruction) else { return nil }
+      address = based(offset, on: instruction.segmentOverride ?? 3, size)
+    case .push:
+      let width: UInt64 = instruction.hasOperandSizePrefix ? 2 : (size == .bits64 ? 8 : 4)
+      address = based(engine[.rsp] &- width, on: 2, size)
+    case .pop: address = based(engine[.rsp], on: 2, size)
+    case .framePop: address = based(engine[.rbp], on: 2, size)
+    case .source:
+      address = based(
+        masked(engine[.rsi], instruction), on: instruction.segmentOverride ?? 3, size)
+    case .destination: address = based(masked(engine[.rdi], instruction), on: 0, size)
+    }
+    let page = request.address.raw
+    if address & ~0xFFF == page { return address }
+    // An access that begins in the page before faults at the first byte of this one.
+    return linear((address & ~0xFFF) &+ 4096) == page ? page : nil
+  }
+
+  private func masked(_ value: UInt64, _ instruction: Instruction) -> UInt64 {
+    switch instruction.addressSize {
+    case 8: value
+    case 4: value & 0xFFFF_FFFF
+    default: value & 0xFFFF
+    }
+  }
+
+  /// The offset inside a MOV between the accumulator and an absolute address.
+  private func absoluteOffset(_ instruction: Instruction) -> UInt64? {
+    let bytes = instructionBytes(at: linear(engine[.rip] &+ codeBase()))
+    var offset: UInt64 = 0
+    for index in 0..<instruction.addressSize {
+      guard let byte = bytes[instruction.lengthToOpcode + index] else { return nil }
+      offset |= UInt64(byte) << UInt64(8 * index)
+    }
+    return offset
+  }
+
+  /// Runs the refused instruction again with the page led nowhere, to see where its access goes.
+  ///
+  /// The engine's TLB hook is told only the page. Meanwhile every page that would be written is
+  /// led nowhere too, and the context undoes what the second run did to the registers.
+  private func probedAddress(of page: UInt64) -> UInt64 {
     engine.save(to: context)
     let reason = pending
     probe = Probe(page: page)
+    engine.flushTLB()
     engine[.flags] |= Self.trapFlag
     _ = engine.start(at: engine[.rip])
     let offset = probe?.offset ?? 0
     probe = nil
     pending = reason
     engine.restore(from: context)
-    return offset
+    engine.flushTLB()
+    return page | offset
   }
 
   /// The engine does not say that an access to a descriptor table or the task segment is an

@@ -8,9 +8,9 @@ import PagingUnits
 /// The processor behind a hook's context pointer.
 @inline(__always)
 private func processor(_ context: UnsafeMutableRawPointer?) -> Unmanaged<Processor> {
-  guard let context = unsafe context else { preconditionFailure("a hook has its context") }
   // SAFETY: every hook is added with its processor as context, and the engine, which calls the
   // hooks, belongs to that processor and runs only inside its `run`.
+  guard let context = unsafe context else { preconditionFailure("a hook has its context") }
   return unsafe Unmanaged<Processor>.fromOpaque(context)
 }
 
@@ -41,6 +41,8 @@ private let onBlock: cunicorn_on_code = { _, _, _, context in
   unsafe processor(context)._withUnsafeGuaranteedRef { $0.beginBlock() }
 }
 
+// SAFETY: as above, the context is the processor that added the hook.
+
 private let onIn: cunicorn_on_in = { _, port, size, context in
   unsafe processor(context)._withUnsafeGuaranteedRef { $0.portInput(port, Int(size)) }
 }
@@ -62,6 +64,8 @@ private let onSystemEnter: cunicorn_on_system_call = { _, context in
   unsafe processor(context)._withUnsafeGuaranteedRef { $0.suspend(for: .systemEnter) }
 }
 
+// SAFETY: as above, the context is the processor that added the hook.
+
 private let onDeviceRead: cunicorn_on_device_read = { _, offset, size, context in
   unsafe processor(context)._withUnsafeGuaranteedRef { $0.deviceInput(offset, Int(size)) }
 }
@@ -76,8 +80,11 @@ extension Processor {
   static let aliasBit: UInt64 = 1 << 62
   /// A physical address where the engine has nothing.
   static let nowhere: UInt64 = 1 << 45
+  /// Another one.
+  static let nowhereElse: UInt64 = 1 << 45 | 1 << 44
 
   private var opaque: UnsafeMutableRawPointer {
+    // SAFETY: the processor owns the engine that is given the pointer.
     unsafe Unmanaged.passUnretained(self).toOpaque()
   }
 
@@ -110,7 +117,9 @@ extension Processor {
       "a window for devices")
   }
 
+  /// Adds the hook on blocks, which blocks translated before do not call.
   func installBlockHook() throws(UnicornError) {
+    // SAFETY: the callback has the type of a block hook.
     _ = unsafe try engine.addHook(CUNICORN_HOOK_BLOCK, pointer(onBlock), context: opaque)
   }
 
@@ -144,8 +153,8 @@ extension Processor {
       suspend(for: .nonCanonical(request))
       return false
     }
-    if let probe, probe.page == page {
-      answer.physical = Self.nowhere
+    if let probe, probe.page == page || request.kind == .write {
+      answer.physical = probe.page == page ? Self.nowhere : Self.nowhereElse
       answer.permissions = 7
       return true
     }
@@ -223,7 +232,7 @@ extension Processor {
   /// An access of a probe reached the place where nothing is.
   func sawUnmapped(_ address: UInt64) {
     guard probe != nil else { return }
-    if probe?.offset == nil { probe?.offset = address & 0xFFF }
+    if probe?.offset == nil, address & ~0xFFF == Self.nowhere { probe?.offset = address & 0xFFF }
     engine.stop()
   }
 

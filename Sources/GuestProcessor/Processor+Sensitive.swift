@@ -187,6 +187,11 @@ extension Processor {
   /// How the code at the instruction pointer is decoded.
   func codeSize() -> CodeSize {
     engine.save(to: context)
+    return savedCodeSize
+  }
+
+  /// The same, from the context saved last.
+  var savedCodeSize: CodeSize {
     let flags = context[word: layout.hiddenFlags]
     if flags & layout.code64 != 0 { return .bits64 }
     return flags & layout.code32 != 0 ? .bits32 : .bits16
@@ -204,16 +209,22 @@ extension Processor {
     if let index = operand.index { sum &+= engine[.general(index)] << UInt64(operand.scale) }
     if operand.isRelativeToNext { sum &+= next }
     if instruction.addressSize == 4 { sum &= 0xFFFF_FFFF }
+    return based(sum, on: operand.segment, size)
+  }
+
+  /// The linear address of an offset in a segment, by the segment register's encoding.
+  ///
+  /// Uses the context saved last.
+  func based(_ offset: UInt64, on segment: UInt8, _ size: CodeSize) -> UInt64 {
     if size == .bits64 {
       // Only FS and GS have a base in 64-bit code.
-      switch operand.segment {
-      case 4: sum &+= engine[.fsBase]
-      case 5: sum &+= engine[.gsBase]
-      default: break
+      switch segment {
+      case 4: return offset &+ engine[.fsBase]
+      case 5: return offset &+ engine[.gsBase]
+      default: return offset
       }
-    } else if let segment = ContextLayout.Segment(rawValue: Int(operand.segment)) {
-      sum = (sum &+ context.segment(segment, layout).base) & 0xFFFF_FFFF
     }
-    return sum
+    guard let register = ContextLayout.Segment(rawValue: Int(segment)) else { return offset }
+    return (offset &+ context.segment(register, layout).base) & 0xFFFF_FFFF
   }
 }

@@ -101,6 +101,7 @@ public final class Processor {
     layout = try Calibration.run(on: engine)
     context = try engine.allocateContext()
     controls.cr0 = 0x11
+    // SAFETY: the arena's buffer outlives the processor by the contract above.
     try engine.check(
       unsafe engine.map(memory.unsafeBase, at: 0, byteCount: memory.byteCount),
       "the arena of host frames")

@@ -31,8 +31,8 @@ public final class GuestConsole {
     guard let descriptor else { return }
     var start = 0
     while start < pending.count {
+      // SAFETY: the slice lives for the call.
       let written = unsafe pending[start...].withUnsafeBytes { bytes in
-        // SAFETY: the bytes live for the call.
         unsafe write(descriptor, bytes.baseAddress, bytes.count)
       }
       if written < 0 && errno == EINTR { continue }

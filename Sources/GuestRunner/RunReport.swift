@@ -163,8 +163,8 @@ extension ProcessorState {
       "CR0=\(hex(controls.cr0)) CR2=\(hex(controls.cr2)) CR3=\(hex(controls.cr3)) "
         + "CR4=\(hex(controls.cr4)) EFER=\(hex(controls.efer)) PKRU=\(hex(UInt64(controls.pkru)))")
     lines.append(
-      "GDT=\(hex(gdt.base))+\(hex(UInt64(gdt.limit))) IDT=\(hex(idt.base))+\(hex(UInt64(idt.limit)))"
-    )
+      "GDT=\(hex(gdt.base))+\(hex(UInt64(gdt.limit))) "
+        + "IDT=\(hex(idt.base))+\(hex(UInt64(idt.limit)))")
     return lines
   }
 
