@@ -36,7 +36,13 @@ func tests(
 let package = Package(
   name: "penumbra",
   products: [
-    .library(name: "Penumbra", targets: ["VirtualMachine"]),
+    .library(
+      name: "Penumbra",
+      targets: [
+        "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+        "HardwareModel", "DirectMMU", "VirtualMachine",
+      ]),
+    .library(name: "SparseMemory", targets: ["SparseMemory"]),
   ],
   dependencies: [
   ],

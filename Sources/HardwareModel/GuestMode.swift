@@ -5,46 +5,44 @@ import PagingUnits
 struct GuestMode {
   /// The number of levels: 0 with paging off, 2, 3, 4 or 5.
   let levels: Int
+  private let cr0: UInt64
+  private let cr4: UInt64
+  /// Whether entries can forbid execution; 32-bit entries have no bit for it, whatever EFER says.
   let noExecute: Bool
-  let writeProtect: Bool
-  let smep: Bool
-  let smap: Bool
-  let protectionKeys: Bool
-  let pageSizeExtension: Bool
-  let globalPages: Bool
 
-  init(_ registers: borrowing ControlRegisters) {
-    let (cr0, cr4, efer) = (registers.cr0, registers.cr4, registers.efer)
-    let isLong = efer & 1 << 10 != 0
+  @inline(__always) init(_ registers: borrowing ControlRegisters) {
+    cr0 = registers.cr0
+    cr4 = registers.cr4
+    let efer = registers.efer
     if cr0 & 1 << 31 == 0 {
       levels = 0
     } else if cr4 & 1 << 5 == 0 {
       levels = 2
-    } else if !isLong {
+    } else if efer & 1 << 10 == 0 {
       levels = 3
     } else {
       levels = cr4 & 1 << 12 != 0 ? 5 : 4
     }
-    // 32-bit entries have no bit for it, whatever EFER says.
     noExecute = efer & 1 << 11 != 0 && levels >= 3
-    writeProtect = cr0 & 1 << 16 != 0
-    smep = cr4 & 1 << 20 != 0
-    smap = cr4 & 1 << 21 != 0
-    protectionKeys = cr4 & 1 << 22 != 0 && levels >= 4
-    pageSizeExtension = cr4 & 1 << 4 != 0
-    globalPages = cr4 & 1 << 7 != 0
   }
+
+  var writeProtect: Bool { cr0 & 1 << 16 != 0 }
+  var pageSizeExtension: Bool { cr4 & 1 << 4 != 0 }
+  var globalPages: Bool { cr4 & 1 << 7 != 0 }
+  var smep: Bool { cr4 & 1 << 20 != 0 }
+  var smap: Bool { cr4 & 1 << 21 != 0 }
+  var protectionKeys: Bool { cr4 & 1 << 22 != 0 && levels >= 4 }
 
   /// What tells translations of one mode from those of another.
   var digest: UInt16 {
-    UInt16(levels) | (noExecute ? 8 : 0) | (pageSizeExtension ? 16 : 0)
+    UInt16(truncatingIfNeeded: levels) | (noExecute ? 8 : 0) | (pageSizeExtension ? 16 : 0)
   }
 
   /// Whether 64-bit addresses are in use and this one is not canonical.
-  func isNonCanonical(_ address: UInt64) -> Bool {
+  @inline(__always) func isNonCanonical(_ address: UInt64) -> Bool {
     guard levels >= 4 else { return false }
-    let unused: UInt64 = levels == 5 ? 7 : 16
-    return UInt64(bitPattern: Int64(bitPattern: address << unused) >> Int64(unused)) != address
+    let unused: Int64 = levels == 5 ? 7 : 16
+    return UInt64(bitPattern: (Int64(bitPattern: address) &<< unused) &>> unused) != address
   }
 }
 
@@ -57,6 +55,14 @@ struct HardwareAccess {
   let pkru: UInt32
 
   var isUser: Bool { privilege == .user }
+  /// The right that the access needs.
+  var need: Translation.Usable {
+    switch kind {
+    case .read: .read
+    case .write: .write
+    case .fetch: .fetch
+    }
+  }
 }
 
 /// What the entries of a walk say together.
@@ -72,12 +78,39 @@ struct GuestRights {
 /// The permission rules (SDM Vol. 3A, "Determination of Access Rights", "Protection Keys",
 /// "Page-Fault Exceptions").
 extension GuestMode {
-  /// The error code of the fault that this access takes on a page with these rights; `nil` for
-  /// none.
-  func refusal(_ access: HardwareAccess, _ rights: GuestRights) -> UInt32? {
-    let key = protectionKeys && keyRefuses(access, rights)
-    guard key || modeRefuses(access, rights) else { return nil }
-    return 1 | (key ? 1 << 5 : 0) | errorCode(access)
+  /// What accesses of this privilege may do on a page with these rights.
+  @inline(__always)
+  func usable(_ access: HardwareAccess, _ rights: GuestRights) -> Translation.Usable {
+    var (read, write, fetch) = (true, rights.write, rights.execute || !noExecute)
+    if access.isUser {
+      read = rights.user
+      write = write && rights.user
+      fetch = fetch && rights.user
+    } else {
+      write = write || !writeProtect
+      if rights.user {
+        if smep { fetch = false }
+        if smap && (access.privilege == .implicitSupervisor || !access.alignmentCheck) {
+          read = false
+          write = false
+        }
+      }
+    }
+    if protectionKeys && rights.user {
+      let pair = (access.pkru &>> (rights.key &* 2)) & 0b11
+      if pair & 0b01 != 0 { (read, write) = (false, false) }
+      if pair & 0b10 != 0 && (access.isUser || writeProtect) { write = false }
+    }
+    var usable: Translation.Usable = []
+    if read { usable.insert(.read) }
+    if write { usable.insert(.write) }
+    if fetch { usable.insert(.fetch) }
+    return usable
+  }
+
+  /// The error code of an access that a present page with these rights refuses.
+  func refusal(_ access: HardwareAccess, _ rights: GuestRights) -> UInt32 {
+    1 | (keyRefuses(access, rights) ? 1 << 5 : 0) | errorCode(access)
   }
 
   /// The bits of an error code that say what was tried.
@@ -88,29 +121,8 @@ extension GuestMode {
     return code
   }
 
-  private func modeRefuses(_ access: HardwareAccess, _ rights: GuestRights) -> Bool {
-    if access.isUser {
-      guard rights.user else { return true }
-      switch access.kind {
-      case .read: return false
-      case .write: return !rights.write
-      case .fetch: return noExecute && !rights.execute
-      }
-    }
-    switch access.kind {
-    case .fetch: return (smep && rights.user) || (noExecute && !rights.execute)
-    case .read: return smapRefuses(access, rights)
-    case .write: return smapRefuses(access, rights) || (writeProtect && !rights.write)
-    }
-  }
-
-  private func smapRefuses(_ access: HardwareAccess, _ rights: GuestRights) -> Bool {
-    guard smap && rights.user else { return false }
-    return access.privilege == .implicitSupervisor || !access.alignmentCheck
-  }
-
   private func keyRefuses(_ access: HardwareAccess, _ rights: GuestRights) -> Bool {
-    guard rights.user && access.kind != .fetch else { return false }
+    guard protectionKeys && rights.user && access.kind != .fetch else { return false }
     let pair = (access.pkru >> (rights.key * 2)) & 0b11
     if pair & 0b01 != 0 { return true }
     return pair & 0b10 != 0 && access.kind == .write && (access.isUser || writeProtect)

@@ -3,15 +3,9 @@ import PagingUnits
 
 /// Where a guest-physical address lies.
 struct SecondFound {
-  var host: UInt64
-  var level: Level
-  var rights: SecondRights
-}
-
-/// What the second dimension makes of a guest-physical address.
-enum SecondResult {
-  case found(SecondFound)
-  case exit(HardwareExit)
+  var host: UInt64 = 0
+  var level = Level.page1G
+  var rights = SecondRights()
 }
 
 /// What a guest-physical address is used for.
@@ -20,14 +14,16 @@ enum SecondPurpose { case final, table }
 /// The walk of the second dimension (SDM Vol. 3C, "The Extended Page Table Mechanism (EPT)"; APM
 /// Vol. 2, "Nested Paging").
 extension Processor {
+  /// Translates a guest-physical address; `false` for an exit, which stands in `refusal`.
   mutating func second(
     _ address: UInt64, _ kind: AccessKind, _ purpose: SecondPurpose, linear: UInt64?,
-    _ dimension: SecondDimension
-  ) -> SecondResult {
+    _ dimension: SecondDimension, _ found: inout SecondFound
+  ) -> Bool {
     let writes: Bool
     switch dimension {
     case .none:
-      return .found(SecondFound(host: address, level: .page1G, rights: SecondRights()))
+      found.host = address
+      return true
     case .ept(let eptp): writes = kind == .write || (purpose == .table && eptp & 1 << 6 != 0)
     // The walk of the guest's tables may set accessed bits, so it is a write (APM: "Nested
     // Paging", page-table walks are user writes).
@@ -40,39 +36,39 @@ extension Processor {
         && (!writes || (rights.write && rights.dirty))
       if permits {
         counters.walkHits &+= 1
-        return .found(
-          SecondFound(
-            host: known.hostPage | address & 0xFFF, level: level(bytes: known.pageBytes),
-            rights: rights))
+        found = SecondFound(
+          host: known.hostPage | address & 0xFFF, level: level(bytes: known.pageBytes),
+          rights: rights)
+        return true
       }
     }
     let access = SecondAccess(
       address: address, kind: kind, writes: writes, purpose: purpose, linear: linear)
-    var result: SecondResult?
-    while result == nil {
+    var step = WalkStep.changed
+    while step == .changed {
       switch dimension {
-      case .ept(let eptp): result = walkEPT(access, eptp)
-      case .npt(let ncr3, let levels): result = walkNPT(access, ncr3, Int(levels.rawValue))
-      case .none: break
+      case .ept(let eptp): step = walkEPT(access, eptp, &found)
+      case .npt(let ncr3, let levels): step = walkNPT(access, ncr3, Int(levels.rawValue), &found)
+      case .none: preconditionFailure("no second dimension has nothing to walk")
       }
     }
-    guard let result else { preconditionFailure("a walk ends") }
-    if features.keepsWalks, case .found(let found) = result {
+    guard step == .found else { return false }
+    if features.keepsWalks {
       walks.keep(
         physical: address, root: dimension.tag,
         WalkCache.Physical(
           hostPage: found.host & ~0xFFF, pageBytes: found.level.byteCount, rights: found.rights))
     }
-    return result
+    return true
+  }
+
+  private mutating func exit(_ exit: HardwareExit) -> WalkStep {
+    refusal = .exit(exit)
+    return .refused
   }
 
   private func level(bytes: UInt64) -> Level {
     bytes == Level.page4K.byteCount ? .page4K : bytes == Level.page2M.byteCount ? .page2M : .page1G
-  }
-
-  private func read(_ place: UInt64) -> UInt64 {
-    let address = HostPhysical(place)
-    return memory.contains(address, count: 8) ? memory.entry(at: address) : .max
   }
 
   /// Sets bits of an entry; `false` when it is no longer what was read.
@@ -86,118 +82,147 @@ extension Processor {
 
   // MARK: EPT
 
-  private mutating func walkEPT(_ access: SecondAccess, _ eptp: UInt64) -> SecondResult? {
-    let levels = Int(eptp >> 3 & 7) + 1
-    let marks = eptp & 1 << 6 != 0
-    var table = eptp & 0x000F_FFFF_FFFF_F000
-    var rights: UInt64 = 0b111
+  private mutating func walkEPT(
+    _ access: SecondAccess, _ eptp: UInt64, _ found: inout SecondFound
+  ) -> WalkStep {
+    let levels = Int(truncatingIfNeeded: eptp >> 3 & 7) &+ 1
+    let address = access.address
+    var table = eptp & EntryBits.address
+    var all: UInt64 = 1 << 8 | 0b111
     // Four levels translate 48 bits; an address beyond them has no translation.
-    if levels < 5 && access.address >> 48 != 0 { return .exit(access.violation(0)) }
+    if levels < 5 && address >> 48 != 0 { return exit(access.violation(0)) }
     var depth = levels
     var places = InlineArray<6, UInt64>(repeating: 0)
     var entries = InlineArray<6, UInt64>(repeating: 0)
+    let physical = EntryBits.physical & ~(1 &<< features.physicalBits &- 1)
+    // Rights that make no sense, one bit for each value of bits 2:0.
+    let senseless: UInt64 = features.hasExecuteOnly ? 0b0100_0100 : 0b0101_0100
+    var entry: UInt64
     while true {
-      let place = table | (access.address >> (12 + 9 * UInt64(depth - 1)) & 511) << 3
+      let place = table | (address &>> (9 &* UInt64(truncatingIfNeeded: depth))) & 0xFF8
       counters.secondReferences &+= 1
-      let entry = read(place)
-      if entry & 0b111 == 0 { return .exit(access.violation(0)) }
-      let isLeaf = depth == 1 || (depth <= 3 && entry & 1 << 7 != 0)
-      if isMisconfigured(entry, depth, isLeaf) {
-        return .exit(.eptMisconfiguration(GuestPhysical(access.address)))
-      }
+      entry = memory.entryOrOnes(at: HostPhysical(place))
+      if entry & 0b111 == 0 { return exit(access.violation(0)) }
       places[depth] = place
       entries[depth] = entry
-      rights &= entry
-      if isLeaf { break }
-      table = entry & 0x000F_FFFF_FFFF_F000
-      depth -= 1
-    }
-    guard access.isPermitted(read: rights & 1 != 0, write: rights & 2 != 0, fetch: rights & 4 != 0)
-    else { return .exit(access.violation(rights & 0b111)) }
-    if marks {
-      var at = levels
-      while at >= depth {
-        let bits: UInt64 = at == depth && access.writes ? 1 << 8 | 1 << 9 : 1 << 8
-        guard set(bits, in: entries[at], at: places[at]) else { return nil }
-        at -= 1
+      let isLeaf = depth == 1 || (depth <= 3 && entry & 1 << 7 != 0)
+      if senseless &>> (entry & 0b111) & 1 != 0
+        || entry & (physical | Self.shapeEPT(depth, isLeaf)) != 0
+        || (isLeaf && Self.badMemoryTypes &>> (entry >> 3 & 7) & 1 != 0)
+      {
+        return exit(.eptMisconfiguration(GuestPhysical(address)))
       }
+      all &= entry
+      if isLeaf { break }
+      table = entry & EntryBits.address
+      depth &-= 1
     }
-    let level = Level(depth)
-    let page = entries[depth] & 0x000F_FFFF_FFFF_F000 & ~(level.byteCount - 1)
-    let isDirty = !marks || access.writes || entries[depth] & 1 << 9 != 0
-    return .found(
-      SecondFound(
-        host: page | access.address & (level.byteCount - 1), level: level,
-        rights: SecondRights(
-          read: rights & 1 != 0, write: rights & 2 != 0, execute: rights & 4 != 0, dirty: isDirty)))
+    guard access.isPermitted(read: all & 1 != 0, write: all & 2 != 0, fetch: all & 4 != 0)
+    else { return exit(access.violation(all & 0b111)) }
+    let marks = eptp & 1 << 6 != 0
+    let isDirty = entry & 1 << 9 != 0
+    if marks && (all & 1 << 8 == 0 || (access.writes && !isDirty)) {
+      guard
+        markSecond(
+          entries, places, from: levels, to: depth, accessed: 1 << 8,
+          dirty: access.writes ? 1 << 9 : 0)
+      else { return .changed }
+    }
+    settle(entry, depth, address, &found)
+    found.rights = SecondRights(
+      read: all & 1 != 0, write: all & 2 != 0, execute: all & 4 != 0,
+      dirty: !marks || access.writes || isDirty)
+    return .found
   }
 
-  /// Whether a present entry makes no sense (SDM Vol. 3C, "EPT Misconfigurations").
-  private func isMisconfigured(_ entry: UInt64, _ depth: Int, _ isLeaf: Bool) -> Bool {
-    let rights = entry & 0b111
-    if rights & 0b011 == 0b010 { return true }
-    if rights == 0b100 && !features.hasExecuteOnly { return true }
-    var reserved = (0x000F_FFFF_FFFF_FFFF as UInt64) & ~(1 << features.physicalBits - 1)
-    if isLeaf {
-      if depth == 3 { reserved |= 0x3FFF_F000 }
-      if depth == 2 { reserved |= 0x001F_F000 }
-      let memoryType = entry >> 3 & 7
-      if memoryType == 2 || memoryType == 3 || memoryType == 7 { return true }
-    } else {
-      reserved |= depth >= 4 ? 0xF8 : 0x78
+  /// Memory types 2, 3 and 7 do not exist.
+  private static let badMemoryTypes: UInt64 = 1 << 2 | 1 << 3 | 1 << 7
+
+  /// The bits that an entry's place and kind make reserved (SDM Vol. 3C, "EPT Misconfigurations").
+  @inline(__always) private static func shapeEPT(_ depth: Int, _ isLeaf: Bool) -> UInt64 {
+    if isLeaf { return depth == 1 ? 0 : depth == 2 ? 0x001F_F000 : 0x3FFF_F000 }
+    return depth >= 4 ? 0xF8 : 0x78
+  }
+
+  @inline(__always) private func settle(
+    _ entry: UInt64, _ depth: Int, _ address: UInt64, _ found: inout SecondFound
+  ) {
+    let level = Level(depth)
+    found.level = level
+    let inPage = level.byteCount &- 1
+    found.host = entry & EntryBits.address & ~inPage | address & inPage
+  }
+
+  /// Sets accessed bits from the top down, and the leaf's dirty bit if the access needs it.
+  private mutating func markSecond(
+    _ entries: InlineArray<6, UInt64>, _ places: InlineArray<6, UInt64>, from top: Int,
+    to leaf: Int, accessed: UInt64, dirty: UInt64
+  ) -> Bool {
+    var depth = top
+    while depth >= leaf {
+      let bits = depth == leaf ? accessed | dirty : accessed
+      guard set(bits, in: entries[depth], at: places[depth]) else { return false }
+      depth -= 1
     }
-    return entry & reserved != 0
+    return true
   }
 
   // MARK: NPT
 
   private mutating func walkNPT(
-    _ access: SecondAccess, _ ncr3: UInt64, _ levels: Int
-  ) -> SecondResult? {
-    var table = ncr3 & 0x000F_FFFF_FFFF_F000
-    var (write, user, execute) = (true, true, true)
+    _ access: SecondAccess, _ ncr3: UInt64, _ levels: Int, _ found: inout SecondFound
+  ) -> WalkStep {
+    let address = access.address
+    var table = ncr3 & EntryBits.address
+    var all: UInt64 = 0x27
+    var any: UInt64 = 0
     var depth = levels
     var places = InlineArray<6, UInt64>(repeating: 0)
     var entries = InlineArray<6, UInt64>(repeating: 0)
-    if levels < 5 && access.address >> 48 != 0 { return .exit(access.nestedFault(0)) }
+    if levels < 5 && address >> 48 != 0 { return exit(access.nestedFault(0)) }
+    let physical = EntryBits.physical & ~(1 &<< features.physicalBits &- 1)
+    var entry: UInt64
     while true {
-      let place = table | (access.address >> (12 + 9 * UInt64(depth - 1)) & 511) << 3
+      let place = table | (address &>> (9 &* UInt64(truncatingIfNeeded: depth))) & 0xFF8
       counters.secondReferences &+= 1
-      let entry = read(place)
-      if entry & 1 == 0 { return .exit(access.nestedFault(0)) }
-      let isLeaf = depth == 1 || (depth <= 3 && entry & 1 << 7 != 0)
-      var reserved = (0x000F_FFFF_FFFF_FFFF as UInt64) & ~(1 << features.physicalBits - 1)
-      if depth >= 4 { reserved |= 1 << 7 | 1 << 8 }
-      if isLeaf && depth == 3 { reserved |= 0x3FFF_E000 }
-      if isLeaf && depth == 2 { reserved |= 0x001F_E000 }
-      if entry & reserved != 0 { return .exit(access.nestedFault(1 | 1 << 3)) }
+      entry = memory.entryOrOnes(at: HostPhysical(place))
+      if entry & 1 == 0 { return exit(access.nestedFault(0)) }
       places[depth] = place
       entries[depth] = entry
-      write = write && entry & 2 != 0
-      user = user && entry & 4 != 0
-      execute = execute && entry >> 63 == 0
+      let isLeaf = depth == 1 || (depth <= 3 && entry & 1 << 7 != 0)
+      if entry & (physical | Self.shapeNPT(depth, isLeaf)) != 0 {
+        return exit(access.nestedFault(1 | 1 << 3))
+      }
+      all &= entry
+      any |= entry
       if isLeaf { break }
-      table = entry & 0x000F_FFFF_FFFF_F000
-      depth -= 1
+      table = entry & EntryBits.address
+      depth &-= 1
     }
+    let execute = any >> 63 == 0
     // Every nested walk is a user access, so a supervisor page refuses all.
-    guard user, access.isPermitted(read: true, write: write, fetch: execute) else {
-      return .exit(access.nestedFault(1))
+    guard all & 4 != 0, access.isPermitted(read: true, write: all & 2 != 0, fetch: execute) else {
+      return exit(access.nestedFault(1))
     }
-    var at = levels
-    while at >= depth {
-      let bits: UInt64 = at == depth && access.writes ? 1 << 5 | 1 << 6 : 1 << 5
-      guard set(bits, in: entries[at], at: places[at]) else { return nil }
-      at -= 1
+    let isDirty = entry & 1 << 6 != 0
+    if all & 1 << 5 == 0 || (access.writes && !isDirty) {
+      guard
+        markSecond(
+          entries, places, from: levels, to: depth, accessed: 1 << 5,
+          dirty: access.writes ? 1 << 6 : 0)
+      else { return .changed }
     }
-    let level = Level(depth)
-    let page = entries[depth] & 0x000F_FFFF_FFFF_F000 & ~(level.byteCount - 1)
-    return .found(
-      SecondFound(
-        host: page | access.address & (level.byteCount - 1), level: level,
-        rights: SecondRights(
-          read: true, write: write, execute: execute,
-          dirty: access.writes || entries[depth] & 1 << 6 != 0)))
+    settle(entry, depth, address, &found)
+    found.rights = SecondRights(
+      read: true, write: all & 2 != 0, execute: execute, dirty: access.writes || isDirty)
+    return .found
+  }
+
+  /// The bits that an entry's place and kind make reserved (APM Vol. 2, "Long-Mode Page
+  /// Translation").
+  @inline(__always) private static func shapeNPT(_ depth: Int, _ isLeaf: Bool) -> UInt64 {
+    if depth >= 4 { return 1 << 7 | 1 << 8 }
+    return isLeaf ? depth == 1 ? 0 : depth == 2 ? 0x001F_E000 : 0x3FFF_E000 : 0
   }
 }
 

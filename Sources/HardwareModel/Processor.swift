@@ -14,6 +14,8 @@ public struct Processor: ~Copyable {
   public internal(set) var counters = HardwareCounters()
   var kept: TranslationCache
   var walks = WalkCache()
+  /// Why the walk under way was refused; it says so by returning, the reason stands here.
+  var refusal = HardwareOutcome.generalProtection
 
   /// A processor that keeps nothing yet.
   public init(memory: PhysicalMemory, features: ProcessorFeatures) {
@@ -47,7 +49,9 @@ public struct Processor: ~Copyable {
     let access = HardwareAccess(
       kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru)
     let pcid = Self.currentSpace(registers)
-    if let place = kept.find(linear, root: dimension.tag, pcid: pcid, digest: mode.digest) {
+    if features.translationSets > 0,
+      let place = kept.find(linear, root: dimension.tag, pcid: pcid, digest: mode.digest)
+    {
       if let hit = use(kept[place], linear, access, mode) {
         counters.hits &+= 1
         return .translated(hit)
@@ -56,17 +60,19 @@ public struct Processor: ~Copyable {
       kept.forget(place)
     }
     counters.misses &+= 1
-    var walk = Walk(
+    let walk = Walk(
       linear: linear, access: access, mode: mode, root: dimension.tag, pcid: pcid,
       dimension: dimension)
-    switch run(&walk, registers) {
-    case .refused(let outcome): return outcome
-    case .found(let translation):
-      kept.keep(translation)
-      guard let outcome = use(translation, linear, access, mode) else {
-        preconditionFailure("a walk that permits an access leaves it permitted")
+    var found = KeptTranslation()
+    while true {
+      switch attempt(walk, registers, &found) {
+      case .changed: continue
+      case .refused: return refusal
+      case .found:
+        let usable = usable(found, access, mode)
+        if features.translationSets > 0 { kept.keep(found) }
+        return .translated(Self.translation(found, linear, usable))
       }
-      return .translated(outcome)
     }
   }
 
@@ -74,18 +80,16 @@ public struct Processor: ~Copyable {
   public mutating func translate(
     guestPhysical address: GuestPhysical, _ kind: AccessKind, through dimension: SecondDimension
   ) -> HardwareOutcome {
-    switch second(address.raw, kind, .final, linear: nil, dimension) {
-    case .exit(let exit): return .exit(exit)
-    case .found(let found):
-      var usable: Translation.Usable = []
-      if found.rights.read { usable.insert(.read) }
-      if found.rights.write && found.rights.dirty { usable.insert(.write) }
-      if found.rights.execute { usable.insert(.fetch) }
-      return .translated(
-        Translation(
-          hostPhysical: HostPhysical(found.host), guestPhysical: address, level: found.level,
-          usable: usable, isGlobal: false))
-    }
+    var found = SecondFound()
+    guard second(address.raw, kind, .final, linear: nil, dimension, &found) else { return refusal }
+    var usable: Translation.Usable = []
+    if found.rights.read { usable.insert(.read) }
+    if found.rights.write && found.rights.dirty { usable.insert(.write) }
+    if found.rights.execute { usable.insert(.fetch) }
+    return .translated(
+      Translation(
+        hostPhysical: HostPhysical(found.host), guestPhysical: address, level: found.level,
+        usable: usable, isGlobal: false))
   }
 
   /// The current PCID; 0 without CR4.PCIDE.
@@ -97,36 +101,28 @@ public struct Processor: ~Copyable {
   private func use(
     _ one: KeptTranslation, _ linear: UInt64, _ access: HardwareAccess, _ mode: GuestMode
   ) -> Translation? {
-    guard mode.refusal(access, one.rights) == nil else { return nil }
-    switch access.kind {
-    case .read: guard one.second.read else { return nil }
-    case .write:
-      guard one.second.write && one.second.dirty && one.rights.dirty else { return nil }
-    case .fetch: guard one.second.execute else { return nil }
-    }
+    let usable = usable(one, access, mode)
+    return usable.contains(access.need) ? Self.translation(one, linear, usable) : nil
+  }
+
+  @inline(__always) private static func translation(
+    _ one: KeptTranslation, _ linear: UInt64, _ usable: Translation.Usable
+  ) -> Translation {
     let offset = linear & (one.level.byteCount &- 1)
     return Translation(
       hostPhysical: HostPhysical(one.hostPage | offset),
-      guestPhysical: GuestPhysical(one.guestPage | offset), level: one.level,
-      usable: usable(one, access, mode), isGlobal: one.rights.global)
+      guestPhysical: GuestPhysical(one.guestPage | offset), level: one.level, usable: usable,
+      isGlobal: one.rights.global)
   }
 
   /// What the same privilege may do without another walk.
-  private func usable(
+  @inline(__always) private func usable(
     _ one: KeptTranslation, _ access: HardwareAccess, _ mode: GuestMode
   ) -> Translation.Usable {
-    func permits(_ kind: AccessKind) -> Bool {
-      mode.refusal(
-        HardwareAccess(
-          kind: kind, privilege: access.privilege, alignmentCheck: access.alignmentCheck,
-          pkru: access.pkru), one.rights) == nil
-    }
-    var usable: Translation.Usable = []
-    if one.second.read && permits(.read) { usable.insert(.read) }
-    if one.second.write && one.second.dirty && one.rights.dirty && permits(.write) {
-      usable.insert(.write)
-    }
-    if one.second.execute && permits(.fetch) { usable.insert(.fetch) }
+    var usable = mode.usable(access, one.rights)
+    if !one.second.read { usable.remove(.read) }
+    if !(one.second.write && one.second.dirty && one.rights.dirty) { usable.remove(.write) }
+    if !one.second.execute { usable.remove(.fetch) }
     return usable
   }
 }

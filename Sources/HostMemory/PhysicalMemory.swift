@@ -67,6 +67,25 @@ import Synchronization
     unsafe word(address).pointee.load(ordering: .acquiring)
   }
 
+  /// Reads an 8-byte entry at an address that guest-owned bytes gave: what lies outside memory, or
+  /// across entries, reads as all ones, as an open bus does.
+  public func entryOrOnes(at address: HostPhysical) -> UInt64 {
+    guard address.raw < byteCount, address.raw & 7 == 0 else { return .max }
+    // SAFETY: an aligned address below the size, which is whole frames, has its 8 bytes inside.
+    let place = unsafe base + Int(truncatingIfNeeded: address.raw)
+    return unsafe place.assumingMemoryBound(to: Atomic<UInt64>.self)
+      .pointee.load(ordering: .acquiring)
+  }
+
+  /// The same for a 4-byte entry.
+  public func entry32OrOnes(at address: HostPhysical) -> UInt32 {
+    guard address.raw < byteCount, address.raw & 3 == 0 else { return .max }
+    // SAFETY: an aligned address below the size, which is whole frames, has its 4 bytes inside.
+    let place = unsafe base + Int(truncatingIfNeeded: address.raw)
+    return unsafe place.assumingMemoryBound(to: Atomic<UInt32>.self)
+      .pointee.load(ordering: .acquiring)
+  }
+
   /// Writes an 8-byte entry in one piece.
   public func setEntry(_ value: UInt64, at address: HostPhysical) {
     // SAFETY: `word` is in bounds.

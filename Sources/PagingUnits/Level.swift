@@ -11,18 +11,20 @@ public struct Level: Hashable, Comparable, Sendable {
     self.depth = UInt8(truncatingIfNeeded: depth)
   }
 
+  // The levels are computed, not stored: a stored static of another module is reached through an
+  // accessor that runs once and cannot be folded.
   @inline(__always) private init(known depth: UInt8) { self.depth = depth }
 
   /// Level 1: an entry maps 4 KiB.
-  public static let page4K = Level(known: 1)
+  public static var page4K: Level { Level(known: 1) }
   /// Level 2: an entry maps 2 MiB or points to a level-1 table.
-  public static let page2M = Level(known: 2)
+  public static var page2M: Level { Level(known: 2) }
   /// Level 3: an entry maps 1 GiB or points to a level-2 table.
-  public static let page1G = Level(known: 3)
+  public static var page1G: Level { Level(known: 3) }
   /// Level 4: an entry points to a level-3 table (512 GiB).
-  public static let level4 = Level(known: 4)
+  public static var level4: Level { Level(known: 4) }
   /// Level 5: an entry points to a level-4 table (256 TiB).
-  public static let level5 = Level(known: 5)
+  public static var level5: Level { Level(known: 5) }
 
   /// The number of bytes that one entry of this level covers.
   public var byteCount: UInt64 { 1 &<< (12 &+ 9 &* UInt64(depth &- 1)) }
