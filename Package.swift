@@ -43,8 +43,10 @@ let package = Package(
         "HardwareModel", "DirectMMU", "VirtualMachine",
       ]),
     .library(name: "SparseMemory", targets: ["SparseMemory"]),
+    .executable(name: "penumbra", targets: ["CommandLineTool"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
   ],
   targets: [
     // Floor 0
@@ -82,6 +84,14 @@ let package = Package(
         "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
         "VirtualMachine", "SparseMemory", "GuestProcessor",
       ]),
+    // Roof
+    .executableTarget(
+      name: "CommandLineTool",
+      dependencies: [
+        "PagingUnits", "X86Paging", "EventSources", "Reports",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: house),
     // Tests
     tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),

@@ -23,8 +23,6 @@ public struct LayeredImage: GuestTableMemory, Sendable {
   private let second: SecondDimension?
   /// Why the last walk was refused; `nil` when none was since `forgetRefusal`.
   public private(set) var refusal: Refusal?
-  /// The walk of the second dimension that the last page was reached by.
-  public private(set) var lastReach: GuestWalk?
 
   /// An image with one dimension: an address is where it says.
   public init(_ image: MemoryImage) {
@@ -46,9 +44,20 @@ public struct LayeredImage: GuestTableMemory, Sendable {
   public var secondFormat: EntryFormat? { second?.rules.format }
 
   /// Forgets why an earlier walk was refused.
-  public mutating func forgetRefusal() {
-    refusal = nil
-    lastReach = nil
+  public mutating func forgetRefusal() { refusal = nil }
+
+  /// The walk of the second dimension for the address of a table's entry; `nil` without one.
+  public mutating func walkForEntry(_ address: GuestPhysical) -> GuestWalk? {
+    guard let second else { return nil }
+    return second.rules.walkSecondDimension(
+      address, tableAccess(second), root: second.root, marking: .report, in: &image)
+  }
+
+  /// The walk of the second dimension for the address of a page's byte; `nil` without one.
+  public mutating func walkForPage(_ address: GuestPhysical, _ kind: AccessKind) -> GuestWalk? {
+    guard let second else { return nil }
+    return second.rules.walkSecondDimension(
+      address, kind, root: second.root, marking: .report, in: &image)
   }
 
   /// Walks the second dimension; `nil` notes why it refused.
@@ -61,7 +70,6 @@ public struct LayeredImage: GuestTableMemory, Sendable {
       refusal = Refusal(address: address, walk: walk)
       return nil
     }
-    lastReach = walk
     return mapping.address
   }
 
