@@ -26,11 +26,10 @@ extension DirectMMU {
   ///
   /// Nothing is allocated, and nothing is locked while the host's page is looked up.
   ///
-  /// - Parameters:
-  ///   - root: the root that the processor walked.
-  ///   - state: what the processor keeps between faults.
-  ///   - statistics: the processor's statistics.
-  ///   - notifier: who is told when the look-up changes the host's pages (copy-on-write).
+  /// * `root`: the root that the processor walked.
+  /// * `state`: what the processor keeps between faults.
+  /// * `statistics`: the processor's statistics.
+  /// * `notifier`: who is told when the look-up changes the host's pages (copy-on-write).
   public func fault<Notifier: HostNotifier & ~Copyable>(
     _ request: FaultRequest, in root: ShadowPageID, _ state: inout FaultState,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
@@ -65,12 +64,17 @@ extension DirectMMU {
       statistics.add(to: .pf_fast)
       return outcome
     }
-    guard tables.topUp(&state.cache, from: process.host) == .ready else { return .failed(.noMemory) }
-    var fault = DirectFault(request: request, kind: request.kind, frame: frame, space: space, slot: slot,
+    guard tables.topUp(&state.cache, from: process.host) == .ready else {
+      return .failed(.noMemory)
+    }
+    var fault = DirectFault(
+      request: request, kind: request.kind, frame: frame, space: space, slot: slot,
       moment: slots.invalidations.moment)
     if let outcome = findPage(
       &fault, &state, tables, slots, process, telling: notifier)
-    { return outcome }
+    {
+      return outcome
+    }
     tables.interleaver.reach(.beforeMMULock)
     tables.lock.lockShared()
     defer { tables.lock.unlockShared() }

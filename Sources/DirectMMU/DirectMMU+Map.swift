@@ -7,7 +7,9 @@ import PagingUnits
 /// Installing what a fault found (KVM: `kvm_tdp_mmu_map`).
 extension DirectMMU {
   /// Walks to the level at which the page is to be mapped, building tables on the way, and
-  /// installs the entry. Never tries twice: the guest faults again.
+  /// installs the entry.
+  ///
+  /// It never tries twice: the guest faults again.
   func map(
     _ resolved: DirectFault, in root: ShadowPageID, _ cache: inout TableCache,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
@@ -96,7 +98,8 @@ extension DirectMMU {
       let base = page.frame.aligned(to: fault.goal)
       new = tables.encoding.leaf(
         LeafRequest(
-          frame: base, level: fault.goal, rights: .all, host: page.isWritable ? .writable : .readOnly,
+          frame: base, level: fault.goal, rights: .all,
+          host: page.isWritable ? .writable : .readOnly,
           cause: .access, accessedDirty: role.accessedDirty,
           backing: page.content == .special ? .device : .memory),
         replacing: path.entry)

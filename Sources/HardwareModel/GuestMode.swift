@@ -1,6 +1,6 @@
 import PagingUnits
 
-/// The guest's paging mode and rules, read from its registers (SDM Vol. 3A, "Paging Modes and
+/// The guest's paging mode and rules, read from its registers (SDM volume 3A, "Paging Modes and
 /// Control Bits").
 struct GuestMode {
   /// The number of levels: 0 with paging off, 2, 3, 4 or 5.
@@ -75,7 +75,7 @@ struct GuestRights {
   var global = false
 }
 
-/// The permission rules (SDM Vol. 3A, "Determination of Access Rights", "Protection Keys",
+/// The permission rules (SDM volume 3A, "Determination of Access Rights", "Protection Keys",
 /// "Page-Fault Exceptions").
 extension GuestMode {
   /// What accesses of this privilege may do on a page with these rights.

@@ -42,7 +42,7 @@ public struct Translation: Hashable, Sendable {
 
 /// Why a processor leaves the guest for an address.
 public enum HardwareExit: Hashable, Sendable {
-  /// Intel's exit 48, with its qualification (SDM Vol. 3C, "Exit Qualification for EPT
+  /// Intel's exit 48, with its qualification (SDM volume 3C, "Exit Qualification for EPT
   /// Violations").
   case eptViolation(qualification: UInt64, GuestPhysical, linear: GuestVirtual?)
   /// Intel's exit 49.

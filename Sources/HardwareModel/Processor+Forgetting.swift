@@ -42,7 +42,7 @@ extension Processor {
       let page = ~(one.guestByteCount - 1)
       return (one.page << 12) & page == address.raw & page && isDoomed(one)
     }
-    // INVLPG forgets the upper entries of every address of the space (SDM Vol. 3A, "Operations
+    // INVLPG forgets the upper entries of every address of the space (SDM volume 3A, "Operations
     // that Invalidate TLBs and Paging-Structure Caches").
     walks.forgetLinear()
   }

@@ -27,7 +27,7 @@ enum EntryBits {
   static let physical: UInt64 = 0x000F_FFFF_FFFF_FFFF
 }
 
-/// The walk of the guest's tables (SDM Vol. 3A, "32-Bit Paging", "PAE Paging", "4-Level Paging and
+/// The walk of the guest's tables (SDM volume 3A, "32-Bit Paging", "PAE Paging", "4-Level Paging and
 /// 5-Level Paging").
 extension Processor {
   /// One walk from the top, or from the lowest table that is kept.
@@ -122,7 +122,8 @@ extension Processor {
     var depth = 2
     while true {
       let shift = isPAE ? 9 * UInt64(depth) : 10 * UInt64(depth)
-      let place = table | (isPAE ? walk.linear >> shift & 511 << 3 : walk.linear >> shift & 1023 << 2)
+      let place =
+        table | (isPAE ? walk.linear >> shift & 511 << 3 : walk.linear >> shift & 1023 << 2)
       guard let host = hostPlace(of: place, walk) else { return .refused }
       let entry =
         isPAE
@@ -161,7 +162,8 @@ extension Processor {
     // A 4 MiB page is kept as its 2 MiB halves, told apart by bit 21 of the address.
     let high = (leaf >> 13 & 0xFF) << 32
     return finish(
-      walk, guestPage: high | leaf & 0xFFC0_0000 | walk.linear & 0x20_0000, .page2M, rights, &result)
+      walk, guestPage: high | leaf & 0xFFC0_0000 | walk.linear & 0x20_0000, .page2M, rights, &result
+    )
   }
 
   private mutating func refuse(_ walk: borrowing Walk, present: UInt32) -> WalkStep {

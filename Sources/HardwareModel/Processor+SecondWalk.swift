@@ -11,8 +11,8 @@ struct SecondFound {
 /// What a guest-physical address is used for.
 enum SecondPurpose { case final, table }
 
-/// The walk of the second dimension (SDM Vol. 3C, "The Extended Page Table Mechanism (EPT)"; APM
-/// Vol. 2, "Nested Paging").
+/// The walk of the second dimension (SDM volume 3C, "The Extended Page Table Mechanism (EPT)"; APM
+/// volume 2, "Nested Paging").
 extension Processor {
   /// Translates a guest-physical address; `false` for an exit, which stands in `refusal`.
   mutating func second(
@@ -138,7 +138,7 @@ extension Processor {
   /// Memory types 2, 3 and 7 do not exist.
   private static let badMemoryTypes: UInt64 = 1 << 2 | 1 << 3 | 1 << 7
 
-  /// The bits that an entry's place and kind make reserved (SDM Vol. 3C, "EPT Misconfigurations").
+  /// The bits that an entry's place and kind make reserved (SDM volume 3C, "EPT Misconfigurations").
   @inline(__always) private static func shapeEPT(_ depth: Int, _ isLeaf: Bool) -> UInt64 {
     if isLeaf { return depth == 1 ? 0 : depth == 2 ? 0x001F_F000 : 0x3FFF_F000 }
     return depth >= 4 ? 0xF8 : 0x78
@@ -218,7 +218,7 @@ extension Processor {
     return .found
   }
 
-  /// The bits that an entry's place and kind make reserved (APM Vol. 2, "Long-Mode Page
+  /// The bits that an entry's place and kind make reserved (APM volume 2, "Long-Mode Page
   /// Translation").
   @inline(__always) private static func shapeNPT(_ depth: Int, _ isLeaf: Bool) -> UInt64 {
     if depth >= 4 { return 1 << 7 | 1 << 8 }

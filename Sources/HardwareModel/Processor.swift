@@ -35,10 +35,9 @@ public struct Processor: ~Copyable {
 
   /// Translates a linear address for one access.
   ///
-  /// - Parameters:
-  ///   - address: the linear address of the first byte; an access across a page boundary is two.
-  ///   - privilege: on whose behalf; the registers' CPL is not consulted.
-  ///   - dimension: what stands behind guest-physical addresses.
+  /// * `address`: the linear address of the first byte; an access across a page boundary is two.
+  /// * `privilege`: on whose behalf; the registers' CPL is not consulted.
+  /// * `dimension`: what stands behind guest-physical addresses.
   public mutating func translate(
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
     _ registers: borrowing ControlRegisters, through dimension: SecondDimension

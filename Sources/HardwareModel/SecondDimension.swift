@@ -2,9 +2,9 @@
 public enum SecondDimension: Hashable, Sendable {
   /// Nothing: guest-physical addresses are the host's, as under shadow paging.
   case none
-  /// Extended page tables, by the EPT pointer (SDM Vol. 3C, "Extended-Page-Table Pointer").
+  /// Extended page tables, by the EPT pointer (SDM volume 3C, "Extended-Page-Table Pointer").
   case ept(eptp: UInt64)
-  /// Nested page tables, by nCR3 and the host's paging mode (APM Vol. 2, "Nested Paging").
+  /// Nested page tables, by nCR3 and the host's paging mode (APM volume 2, "Nested Paging").
   case npt(ncr3: UInt64, levels: Levels)
 
   /// How many levels a nested page table has.

@@ -101,7 +101,8 @@ struct SecondRights {
     for way in first..<first + 4 {
       // SAFETY: a set number times four plus three lies inside.
       let one = unsafe ways + way
-      let isSame = unsafe one.pointee.page == translation.page
+      let isSame =
+        unsafe one.pointee.page == translation.page
         && one.pointee.level == translation.level && one.pointee.root == translation.root
         && one.pointee.pcid == translation.pcid
       if unsafe isSame || one.pointee.page == KeptTranslation.empty {

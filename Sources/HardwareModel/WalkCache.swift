@@ -1,5 +1,5 @@
 /// Where a walk may start further down: upper entries and second-dimension translations that a
-/// processor keeps (SDM Vol. 3A, "Paging-Structure Caches"; Vol. 3C, "Caching Translation
+/// processor keeps (SDM volume 3A, "Paging-Structure Caches"; volume 3C, "Caching Translation
 /// Information").
 ///
 /// The entries lie in slabs of their own: a processor is moved about, and they are kilobytes.

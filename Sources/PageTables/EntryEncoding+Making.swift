@@ -85,9 +85,8 @@ extension EntryEncoding {
 
   /// An entry that says "device" (KVM: `make_mmio_spte`).
   ///
-  /// - Parameters:
-  ///   - rights: what the translation permits; remembered under NPT only.
-  ///   - generation: the memslot generation; its low 19 bits are kept.
+  /// * `rights`: what the translation permits; remembered under NPT only.
+  /// * `generation`: the memslot generation; its low 19 bits are kept.
   public func mmio(_ frame: GuestFrame, _ rights: AccessRights, generation: UInt64) -> SPTE {
     var word = mmioValue
     var access: UInt64 = 0
@@ -103,9 +102,8 @@ extension EntryEncoding {
 
   /// The entry of one part of a large page that is being split (KVM: `make_huge_page_split_spte`).
   ///
-  /// - Parameters:
-  ///   - large: the entry of the large page, at `level`.
-  ///   - index: which of the 512 parts.
+  /// * `large`: the entry of the large page, at `level`.
+  /// * `index`: which of the 512 parts.
   public func part(_ index: Int, of large: SPTE, at level: Level) -> SPTE {
     guard let below = level.below else { preconditionFailure("a 4 KiB page has no parts") }
     let frame = large.frame + UInt64(index) * below.frameCount

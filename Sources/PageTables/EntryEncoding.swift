@@ -37,10 +37,9 @@ public struct EntryEncoding: Hashable, Sendable {
 
   /// Extended page tables.
   ///
-  /// - Parameters:
-  ///   - accessedDirty: whether the processor keeps A and D bits in EPT.
-  ///   - executeOnly: whether a page may be executable and not readable.
-  ///   - physicalBits: the host's MAXPHYADDR, 32…52.
+  /// * `accessedDirty`: whether the processor keeps A and D bits in EPT.
+  /// * `executeOnly`: whether a page may be executable and not readable.
+  /// * `physicalBits`: the host's MAXPHYADDR, 32…52.
   public static func ept(
     accessedDirty: AccessedDirtySupport, executeOnly: ExecuteOnlySupport, physicalBits: Int
   ) -> EntryEncoding {

@@ -23,9 +23,8 @@ public struct EntryPath: Sendable {
 
   /// Stands at the root's entry that covers `frame`.
   ///
-  /// - Parameters:
-  ///   - root: the frame of the root table, of `level`.
-  ///   - lowest: the level below which the path does not go.
+  /// * `root`: the frame of the root table, of `level`.
+  /// * `lowest`: the level below which the path does not go.
   public init(
     in memory: PhysicalMemory, root: HostFrame, level: Level, space: AddressSpace,
     frame: GuestFrame, downTo lowest: Level = .page4K

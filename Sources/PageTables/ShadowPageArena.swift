@@ -195,8 +195,16 @@ public import PagingUnits
       self[before].hashNext = self[id].hashNext
     }
     let (next, previous) = (self[id].next, self[id].previous)
-    if previous != .none { self[previous].next = next } else { unsafe shared.pointee.firstActive = next }
-    if next != .none { self[next].previous = previous } else { unsafe shared.pointee.lastActive = previous }
+    if previous != .none {
+      self[previous].next = next
+    } else {
+      unsafe shared.pointee.firstActive = next
+    }
+    if next != .none {
+      self[next].previous = previous
+    } else {
+      unsafe shared.pointee.lastActive = previous
+    }
     self[id].next = .none
     self[id].previous = .none
     self[id].hashNext = .none
@@ -237,7 +245,11 @@ public import PagingUnits
     while id != .none {
       let next = self[id].next
       if quiet.hasPassed(self[id].retiredAt) {
-        if before == .none { unsafe shared.pointee.firstRetired = next } else { self[before].next = next }
+        if before == .none {
+          unsafe shared.pointee.firstRetired = next
+        } else {
+          self[before].next = next
+        }
         return id
       }
       before = id

@@ -10,7 +10,7 @@ public enum AccessKind: UInt8, Hashable, Sendable, CaseIterable {
 
 /// On whose behalf an access is made.
 ///
-/// SDM Vol. 3A, "Determination of Access Rights".
+/// SDM volume 3A, "Determination of Access Rights".
 public enum Privilege: UInt8, Hashable, Sendable, CaseIterable {
   /// A user-mode access: CPL is 3.
   case user

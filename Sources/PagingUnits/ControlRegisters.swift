@@ -21,7 +21,7 @@ public struct ControlRegisters: Hashable, Sendable {
   public var cpl: UInt8
   /// EFLAGS.AC: 1 when explicit supervisor accesses are exempt from SMAP.
   public var ac: Bool
-  /// The cached PDPTE registers of PAE paging (SDM Vol. 3A, "PDPTE Registers").
+  /// The cached PDPTE registers of PAE paging (SDM volume 3A, "PDPTE Registers").
   public var pdptes: InlineArray<4, UInt64>
 
   /// The state after reset as far as paging goes: protection and paging off.

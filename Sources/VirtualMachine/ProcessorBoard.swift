@@ -89,7 +89,9 @@ struct ProcessorRequests: OptionSet, Sendable {
   }
 
   /// Asks something of every processor; returns when none of them is in the guest without having
-  /// seen it. Whether any had to be waited for.
+  /// seen it.
+  ///
+  /// It tells whether any had to be waited for.
   @discardableResult func requestOfAll(_ request: ProcessorRequests) -> Bool {
     for processor in 0..<count { self.request(request, of: processor) }
     var hadToWait = false

@@ -9,11 +9,10 @@ import X86Paging
 extension VirtualMachine {
   /// Performs one access of a processor as far as its address goes.
   ///
-  /// - Parameters:
-  ///   - number: the processor; the caller is the thread that runs it.
-  ///   - address: the linear address.
-  ///   - kind: what the access does.
-  ///   - privilege: on whose behalf; explicit accesses follow the registers' CPL.
+  /// * `number`: the processor; the caller is the thread that runs it.
+  /// * `address`: the linear address.
+  /// * `kind`: what the access does.
+  /// * `privilege`: on whose behalf; explicit accesses follow the registers' CPL.
   public func access(
     _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
   ) -> AccessOutcome {

@@ -49,9 +49,8 @@ public protocol GuestTableMemory: ~Copyable {
   ) -> EntryExchange
   /// Takes the address that the walk found through a second dimension, if there is one.
   ///
-  /// - Parameters:
-  ///   - address: the address of the very byte.
-  ///   - asked: the access, as the walk was asked.
+  /// * `address`: the address of the very byte.
+  /// * `asked`: the access, as the walk was asked.
   /// - Returns: the address one dimension further down.
   mutating func reach(_ address: GuestPhysical, for asked: PageFaultErrorCode) -> PageReach
 }

@@ -44,10 +44,9 @@ public struct MappingCursor: Sendable {
 
   /// A cursor before the first page.
   ///
-  /// - Parameters:
-  ///   - rules: how entries are read; with paging off there is nothing to list.
-  ///   - registers: CR3 and the PDPTE registers are read.
-  ///   - tableLimit: the most tables that are entered.
+  /// * `rules`: how entries are read; with paging off there is nothing to list.
+  /// * `registers`: CR3 and the PDPTE registers are read.
+  /// * `tableLimit`: the most tables that are entered.
   public init(
     _ rules: WalkRules, _ registers: borrowing ControlRegisters, tableLimit: UInt64 = .max
   ) {
@@ -57,10 +56,9 @@ public struct MappingCursor: Sendable {
 
   /// A cursor before the first page of EPT- or 4- or 5-level NPT-shaped tables.
   ///
-  /// - Parameters:
-  ///   - rules: how entries are read.
-  ///   - root: the EPT pointer, or nCR3.
-  ///   - tableLimit: the most tables that are entered.
+  /// * `rules`: how entries are read.
+  /// * `root`: the EPT pointer, or nCR3.
+  /// * `tableLimit`: the most tables that are entered.
   public init(_ rules: WalkRules, secondRoot root: UInt64, tableLimit: UInt64 = .max) {
     self.init(rules, root: root, pdptes: .init(repeating: 0), tableLimit: tableLimit)
   }

@@ -20,9 +20,8 @@ extension WalkRules {
   /// memory have no effect before. Entries that are not present are not checked (SDM volume 3A,
   /// "PDPTE Registers").
   ///
-  /// - Parameters:
-  ///   - cr3: bits 31:5 are the address of the entries.
-  ///   - memory: where the entries lie.
+  /// * `cr3`: bits 31:5 are the address of the entries.
+  /// * `memory`: where the entries lie.
   /// - Returns: the values, or why there are none.
   @inlinable
   public func loadPDPTEs<Memory: GuestTableMemory & ~Copyable>(

@@ -110,12 +110,11 @@ public struct PermissionTable: Sendable {
 
   /// Whether the rights refuse what `code` asks, and whether the key does.
   ///
-  /// - Parameters:
-  ///   - code: what is asked: write, user, fetch, implicit.
-  ///   - rights: what the tables permit.
-  ///   - key: the leaf's protection key.
-  ///   - pkru: the rights of the keys.
-  ///   - alignmentCheck: EFLAGS.AC, which exempts explicit supervisor accesses from SMAP.
+  /// * `code`: what is asked: write, user, fetch, implicit.
+  /// * `rights`: what the tables permit.
+  /// * `key`: the leaf's protection key.
+  /// * `pkru`: the rights of the keys.
+  /// * `alignmentCheck`: EFLAGS.AC, which exempts explicit supervisor accesses from SMAP.
   /// - Returns: nothing when permitted; else `present`, with `protectionKey` if the key refused.
   public func refusal(
     of code: PageFaultErrorCode, rights: AccessRights, key: UInt64, pkru: UInt32,

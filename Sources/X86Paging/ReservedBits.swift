@@ -37,11 +37,10 @@ public struct ReservedBits: Sendable {
 
   /// The bits of a guest's own tables (KVM: `__reset_rsvds_bits_mask`).
   ///
-  /// - Parameters:
-  ///   - mode: how the tables are read.
-  ///   - features: the guest's processor.
-  ///   - noExecute: whether EFER.NXE is 1; otherwise bit 63 is reserved.
-  ///   - largePages: whether CR4.PSE is 1; looked at by 32-bit paging alone.
+  /// * `mode`: how the tables are read.
+  /// * `features`: the guest's processor.
+  /// * `noExecute`: whether EFER.NXE is 1; otherwise bit 63 is reserved.
+  /// * `largePages`: whether CR4.PSE is 1; looked at by 32-bit paging alone.
   public init(
     mode: PagingMode, features: PagingFeatures, noExecute: Bool, largePages: Bool
   ) {

@@ -6,13 +6,12 @@ public import PagingUnits
 extension WalkRules {
   /// Walks a guest's own tables for one access (KVM: `FNAME(walk_addr_generic)`).
   ///
-  /// - Parameters:
-  ///   - address: the linear address of the access's first byte.
-  ///   - kind: what the access does.
-  ///   - privilege: on whose behalf; CPL in the registers is not consulted.
-  ///   - registers: CR3, the PDPTE registers, PKRU and EFLAGS.AC are read.
-  ///   - marking: whether accessed and dirty bits are set.
-  ///   - memory: where the tables lie.
+  /// * `address`: the linear address of the access's first byte.
+  /// * `kind`: what the access does.
+  /// * `privilege`: on whose behalf; CPL in the registers is not consulted.
+  /// * `registers`: CR3, the PDPTE registers, PKRU and EFLAGS.AC are read.
+  /// * `marking`: whether accessed and dirty bits are set.
+  /// * `memory`: where the tables lie.
   /// - Returns: what came of it, with every entry read.
   @inlinable
   public func walk<Memory: GuestTableMemory & ~Copyable>(
@@ -41,12 +40,11 @@ extension WalkRules {
   ///
   /// NPT tables are walked as user accesses (APM volume 2, "Nested Page Faults").
   ///
-  /// - Parameters:
-  ///   - address: the address in the inner guest's physical space.
-  ///   - kind: what the access does.
-  ///   - root: the EPT pointer, or nCR3.
-  ///   - marking: whether accessed and dirty bits are set.
-  ///   - memory: where the tables lie.
+  /// * `address`: the address in the inner guest's physical space.
+  /// * `kind`: what the access does.
+  /// * `root`: the EPT pointer, or nCR3.
+  /// * `marking`: whether accessed and dirty bits are set.
+  /// * `memory`: where the tables lie.
   /// - Returns: what came of it, with every entry read.
   @inlinable
   public func walkSecondDimension<Memory: GuestTableMemory & ~Copyable>(

@@ -26,9 +26,8 @@ public struct WalkRules: Sendable {
 
   /// The rules of a guest's own tables.
   ///
-  /// - Parameters:
-  ///   - registers: CR0, CR4 and EFER are read, nothing else.
-  ///   - features: the guest's processor.
+  /// * `registers`: CR0, CR4 and EFER are read, nothing else.
+  /// * `features`: the guest's processor.
   public init(_ registers: borrowing ControlRegisters, features: PagingFeatures) {
     let mode = PagingMode(registers)
     let largePages = CR4Layout.pageSizeExtensions.isSet(in: registers.cr4)
@@ -48,9 +47,8 @@ public struct WalkRules: Sendable {
 
   /// The rules of EPT-shaped tables that a guest made for its own guest.
   ///
-  /// - Parameters:
-  ///   - pointer: the EPT pointer; its walk length and accessed/dirty bit are read.
-  ///   - features: the guest's processor.
+  /// * `pointer`: the EPT pointer; its walk length and accessed/dirty bit are read.
+  /// * `features`: the guest's processor.
   public init(eptPointer pointer: UInt64, features: PagingFeatures) {
     format = .ept(accessedDirty: EPTPointerLayout.accessedDirty.isSet(in: pointer))
     rootDepth = EPTPointerLayout.walkLength.value(in: pointer) == 4 ? 5 : 4

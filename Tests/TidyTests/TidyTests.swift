@@ -39,7 +39,8 @@ struct TidyTests {
 
   @Test("every room stands on a floor and nothing imports from its own floor or above")
   func importsPointDown() throws {
-    for source in roomSources where !source.room.hasPrefix("C") || source.room == "CommandLineTool" {
+    for source in roomSources where !source.room.hasPrefix("C") || source.room == "CommandLineTool"
+    {
       let home = try #require(floor(of: source.room), "\(source.room) stands on no floor")
       for name in imports(of: source) {
         guard let other = floor(of: name) else { continue }

@@ -30,7 +30,9 @@ final class Faulter {
       let handMemory = try? SparseBuffer(byteCount: 16 << 30),
       let handRecords = try? SparseBuffer(byteCount: 1 << 28)
     else { fatalError("no address space") }
-    for page in 0..<Self.pages { _ = process.lookUp(base + page << 12, for: .write, telling: Unnotified()) }
+    for page in 0..<Self.pages {
+      _ = process.lookUp(base + page << 12, for: .write, telling: Unnotified())
+    }
     self.buffers = buffers
     self.handMemory = handMemory
     self.handRecords = handRecords

@@ -10,8 +10,9 @@ struct Tables {
   private let present: UInt64
   private let leaf: UInt64
 
-  /// Maps `span` bytes from address 0 on, 4 KiB by 4 KiB, onto themselves; `present` is ORed into
-  /// table entries, `leaf` into leaves. Tables lie from frame `start` on.
+  /// Maps `span` bytes from address 0 on, 4 KiB by 4 KiB, onto themselves.
+  ///
+  /// `present` is ORed into table entries, `leaf` into leaves; tables lie from frame `start` on.
   init(in memory: PhysicalMemory, from start: UInt64, span: UInt64, present: UInt64, leaf: UInt64) {
     self.memory = memory
     self.present = present

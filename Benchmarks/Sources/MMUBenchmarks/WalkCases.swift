@@ -15,7 +15,9 @@ final class Walker {
   let span: UInt64
 
   init(span: UInt64, nested: Bool) {
-    guard let buffer = try? SparseBuffer(byteCount: 64 << 30) else { fatalError("no address space") }
+    guard let buffer = try? SparseBuffer(byteCount: 64 << 30) else {
+      fatalError("no address space")
+    }
     self.buffer = buffer
     self.span = span
     let memory = buffer.memory
@@ -49,7 +51,8 @@ final class Walker {
     let (registers, dimension) = (registers, dimension)
     for _ in 0..<count {
       let outcome = processor.translate(
-        GuestVirtual(addresses.next(after: answer)), .read, .supervisor, registers, through: dimension)
+        GuestVirtual(addresses.next(after: answer)), .read, .supervisor, registers,
+        through: dimension)
       guard case .translated(let translation) = outcome else { fatalError("a walk failed") }
       answer = translation.hostPhysical.raw
     }
@@ -62,7 +65,8 @@ final class Walker {
     let memory = UnsafePointer<UInt8>(buffer.unsafeBase.assumingMemoryBound(to: UInt8.self))
     for _ in 0..<count {
       let address = addresses.next(after: answer)
-      answer = nestedRoot == 0
+      answer =
+        nestedRoot == 0
         ? baseline_walk(memory, guestRoot, address)
         : baseline_nested_walk(memory, nestedRoot, guestRoot, address)
     }
@@ -70,7 +74,8 @@ final class Walker {
   }
 
   static func cases(small: Bool) -> [Case] {
-    let spans: [(String, UInt64)] = small
+    let spans: [(String, UInt64)] =
+      small
       ? [("16 MiB", 16 << 20)] : [("16 MiB", 16 << 20), ("8 GiB", 8 << 30)]
     return spans.flatMap { label, span in
       [false, true].map { nested in

@@ -88,7 +88,8 @@ if arguments.contains("--list") {
   let operations = Int(arguments[at + 3])
 {
   let chosen = entry.make()
-  sink &+= arguments[at + 2] == Side.ours.rawValue
+  sink &+=
+    arguments[at + 2] == Side.ours.rawValue
     ? chosen.ours(operations) : chosen.baseline(operations)
   print(sink)
 } else {
