@@ -26,7 +26,8 @@ struct Translate: ParsableCommand {
   @Flag(help: "Show every entry that is read, decoded, level by level.")
   var explain = false
 
-  @Argument(help: ArgumentHelp("Guest virtual addresses, or - for standard input.", valueName: "gva"))
+  @Argument(
+    help: ArgumentHelp("Guest virtual addresses, or - for standard input.", valueName: "gva"))
   var addresses: [String]
 
   func run() throws {
