@@ -83,6 +83,8 @@ extension Processor {
   /// The engine's TLB hook is told only the page. Meanwhile every page that would be written is
   /// led nowhere too, and the context undoes what the second run did to the registers.
   private func probedAddress(of page: UInt64) -> UInt64 {
+    guard let hook = installProbeHook() else { return page }
+    defer { engine.removeHook(hook) }
     engine.save(to: context)
     let reason = pending
     probe = Probe(page: page)

@@ -98,7 +98,6 @@ extension Processor {
   func installHooks() throws(UnicornError) {
     // SAFETY: the callbacks have the types that their kinds of hook want.
     _ = unsafe try engine.addHook(CUNICORN_HOOK_TLB_FILL, pointer(onFill), context: opaque)
-    _ = unsafe try engine.addHook(CUNICORN_HOOK_UNMAPPED, pointer(onUnmapped), context: opaque)
     _ = unsafe try engine.addHook(CUNICORN_HOOK_INTERRUPT, pointer(onInterrupt), context: opaque)
     let instructions = unsafe [
       (CUNICORN_INSTRUCTION_IN, pointer(onIn)), (CUNICORN_INSTRUCTION_OUT, pointer(onOut)),
@@ -121,6 +120,20 @@ extension Processor {
   func installBlockHook() throws(UnicornError) {
     // SAFETY: the callback has the type of a block hook.
     _ = unsafe try engine.addHook(CUNICORN_HOOK_BLOCK, pointer(onBlock), context: opaque)
+  }
+
+  /// Adds the hook that tells where a probe's access went.
+  ///
+  /// Only for the time of a probe: while it is there, the engine takes its slow path for every
+  /// store of the blocks that it runs.
+  func installProbeHook() -> Int? {
+    do {
+      // SAFETY: the callback has the type of a hook on unmapped addresses.
+      return unsafe try engine.addHook(
+        CUNICORN_HOOK_UNMAPPED, pointer(onUnmapped), context: opaque)
+    } catch {
+      return nil
+    }
   }
 
   /// Hooks one address, once.

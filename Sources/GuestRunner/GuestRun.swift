@@ -73,7 +73,7 @@ public final class GuestRun {
     } catch {
       throw .processor(error)
     }
-    port.processor = processor
+    port.attach(to: processor)
     try load(configuration, boot)
     processor.enter(at: image.entry, eax: MultibootHeader.loaderMagic, ebx: boot.address)
   }

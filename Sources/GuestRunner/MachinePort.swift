@@ -14,8 +14,22 @@ final class MachinePort: GuestPort {
   var recent = RecentExits()
   /// Why the run is to end, once something said so.
   private(set) var ending: RunEnding?
-  /// The processor that asks; it holds the port, so the port holds it weakly.
-  weak var processor: GuestProcessor.Processor?
+  /// The processor that asks, once it is made.
+  ///
+  /// Unowned, because it holds the port and is asked at every fill; only its own calls use it.
+  private unowned(unsafe) var owner: GuestProcessor.Processor?
+
+  /// The processor, while it calls.
+  private var processor: GuestProcessor.Processor? {
+    // SAFETY: the port is called by the processor alone, which therefore lives.
+    unsafe owner
+  }
+
+  /// Says whose port this is.
+  func attach(to processor: GuestProcessor.Processor) {
+    // SAFETY: see `owner`.
+    unsafe owner = processor
+  }
 
   private let tap: EventTap
   private let maximumExits: Int64
