@@ -124,6 +124,9 @@ open class GuestPort {
   /// Writes a model-specific register that the processor does not know; `false` raises #GP(0).
   open func writeMSR(_ index: UInt32, value: UInt64) -> Bool { false }
 
+  /// CR8: the task priority, 0…15.
+  open var taskPriority: UInt8 = 0
+
   /// Takes the vector of the highest pending interrupt; `nil` when none is deliverable.
   open func acknowledgeInterrupt() -> UInt8? { nil }
 

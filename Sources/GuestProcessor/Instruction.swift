@@ -161,6 +161,8 @@ extension Instruction {
   /// What the processor around Unicorn does itself, or must see.
   enum Sensitive: Hashable {
     case moveToControl(register: UInt8, source: UInt8)
+    /// MOV from CR8, which the engine does not keep.
+    case moveFromTaskPriority(target: UInt8)
     case invalidatePage
     case readMSR, writeMSR
     case readTimestamp, readTimestampAndProcessor
@@ -174,6 +176,7 @@ extension Instruction {
     case 0x01 where mod != 3 && reg & 7 == 7: return .invalidatePage
     case 0x01 where mod == 3 && reg & 7 == 7 && rm & 7 == 1: return .readTimestampAndProcessor
     case 0x01 where mod == 3 && reg & 7 == 5 && rm & 7 == 7: return .writeKeys
+    case 0x20 where reg == 8: return .moveFromTaskPriority(target: rm)
     case 0x22: return .moveToControl(register: reg, source: rm)
     case 0x30: return .writeMSR
     case 0x31: return .readTimestamp
@@ -186,7 +189,7 @@ extension Instruction {
   /// `nil` where the page ends.
   static func maySense(_ second: UInt8, _ third: UInt8?) -> Bool {
     switch second {
-    case 0x22, 0x30, 0x31, 0x32: return true
+    case 0x20, 0x22, 0x30, 0x31, 0x32: return true
     case 0x01:
       guard let third else { return true }
       return third >> 3 & 7 == 7 || third == 0xEF

@@ -30,6 +30,9 @@ extension Processor {
     switch operation {
     case .moveToControl(let register, let source):
       moveToControl(register, from: source, size, next: next)
+    case .moveFromTaskPriority(let target):
+      engine[.general(target)] = UInt64(port.taskPriority)
+      engine[.rip] = next
     case .invalidatePage:
       guard let operand = instruction.memory else { return }
       let target = self.address(of: operand, instruction, next: next, size)
@@ -50,7 +53,8 @@ extension Processor {
   private func lengthOf(_ instruction: Instruction, _ operation: Instruction.Sensitive) -> Int {
     switch operation {
     case .readMSR, .writeMSR, .readTimestamp: instruction.lengthToOpcode
-    case .moveToControl, .readTimestampAndProcessor, .writeKeys: instruction.lengthToOpcode + 1
+    case .moveToControl, .moveFromTaskPriority, .readTimestampAndProcessor, .writeKeys:
+      instruction.lengthToOpcode + 1
     case .invalidatePage: instruction.lengthToDisplacement
     }
   }
@@ -76,6 +80,10 @@ extension Processor {
       guard let new = rules.writingCR4(value, in: controls) else { return refuse() }
       // The engine flushes for most of the bits; for protection keys and PCIDs it does not.
       if accept(new) { engine.flushTLB() }
+    case 8:
+      guard value >> 4 == 0 else { return refuse() }
+      port.taskPriority = UInt8(value)
+      engine[.rip] = next
     default:
       return
     }

@@ -110,6 +110,14 @@ struct LocalInterruptController {
     }
   }
 
+  /// CR8: the upper half of the task priority register.
+  var taskPriority: UInt8 { UInt8(truncatingIfNeeded: plain[Offset.taskPriority] ?? 0) >> 4 }
+
+  /// Writes CR8.
+  mutating func setTaskPriority(_ value: UInt8, now: UInt64) -> Effect {
+    write(Offset.taskPriority, UInt32(value) << 4, now: now)
+  }
+
   private mutating func arm(from now: UInt64) {
     guard initialCount != 0 else {
       deadline = nil

@@ -222,6 +222,11 @@ final class MachinePort: GuestPort {
 
   // MARK: Interrupts
 
+  override var taskPriority: UInt8 {
+    get { devices.interrupts.taskPriority }
+    set { follow(devices.interrupts.setTaskPriority(newValue, now: processor?.now ?? 0)) }
+  }
+
   override func acknowledgeInterrupt() -> UInt8? { devices.interrupts.acknowledge() }
 
   override func timerExpired() {

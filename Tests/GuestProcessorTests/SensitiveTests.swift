@@ -237,6 +237,36 @@ import Testing
     #expect(guest.word(0x40100) == 0x070707)
   }
 
+  @Test("the port may flush in the middle of every fill")
+  func flushInFill() throws {
+    let guest = try TestGuest()
+    guest.port.flushesAtEachFill = true
+    // Copies across two pages at once, again and again, over many pages.
+    let exit = guest.run64([
+      // mov esi, 0x100ffc; mov edi, 0x200ffc; xor ebx, ebx; 1: mov rax, [rsi]; add rax, rbx;
+      // mov [rdi], rax; add rbx, [rdi]; add esi, 0x1000; add edi, 0x1000; cmp edi, 0x600000;
+      // jb 1b; hlt
+      0xBE, 0xFC, 0x0F, 0x10, 0x00, 0xBF, 0xFC, 0x0F, 0x20, 0x00, 0x31, 0xDB, 0x48, 0x8B, 0x06,
+      0x48, 0x01, 0xD8, 0x48, 0x89, 0x07, 0x48, 0x03, 0x1F, 0x81, 0xC6, 0x00, 0x10, 0x00, 0x00,
+      0x81, 0xC7, 0x00, 0x10, 0x00, 0x00, 0x81, 0xFF, 0x00, 0x00, 0x60, 0x00, 0x72, 0xE0, 0xF4,
+    ])
+    #expect(exit == .halted)
+    #expect(guest.port.requests.count > 4000)
+    #expect(guest.word(0x5F_F000) == 0 && guest.processor.state.general[7] == 0x60_0FFC)
+  }
+
+  @Test("CR8 holds the task priority")
+  func taskPriority() throws {
+    let guest = try TestGuest()
+    #expect(
+      guest.run64([
+        // mov eax, 5; mov cr8, rax; mov rbx, cr8; hlt
+        0xB8, 0x05, 0x00, 0x00, 0x00, 0x44, 0x0F, 0x22, 0xC0, 0x44, 0x0F, 0x20, 0xC3, 0xF4,
+      ]) == .halted)
+    #expect(guest.processor.state.general[3] == 5)
+    #expect(guest.port.taskPriority == 5)
+  }
+
   @Test("devices are reached with the exact address and size")
   func devices() throws {
     let guest = try TestGuest()

@@ -156,6 +156,7 @@ final class TestPort: GuestPort {
   var output: [(port: UInt16, value: UInt32)] = []
   var deviceWrites: [(UInt64, Int, UInt64)] = []
   var controlChanges = 0
+  var flushesAtEachFill = false
   var interrupt: UInt8?
   var onOutput: ((UInt16, UInt32) -> Void)?
   weak var processor: Processor?
@@ -165,6 +166,7 @@ final class TestPort: GuestPort {
 
   override func fill(_ request: FillRequest) -> FillAnswer {
     requests.append(request)
+    if flushesAtEachFill { processor?.flushTranslations() }
     let page = request.address.raw & ~0xFFF
     if let code = refusals[page] {
       var full = code
