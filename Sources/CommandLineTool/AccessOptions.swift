@@ -36,8 +36,7 @@ struct AccessOptions: ParsableArguments {
       valueName: "0|3"))
   var cpl: Int?
 
-  @Flag(
-    name: .long, help: "EFLAGS.AC is set: SMAP does not stop the supervisor's reads and writes.")
+  @Flag(help: "EFLAGS.AC is set: SMAP does not stop the supervisor's reads and writes.")
   var ac = false
 
   func validate() throws {

@@ -7,7 +7,7 @@ import PagingUnits
 /// no number, or longer than any number, ends the command with its number.
 @safe struct AddressReader: ~Copyable {
   private static let capacity = 1 << 16
-  private let storage: UnsafeMutableRawBufferPointer
+  private let storage: UnsafeMutableRawPointer
   /// The bytes that were read and not parsed yet.
   private var start = 0
   private var end = 0
@@ -28,11 +28,11 @@ import PagingUnits
   mutating func next() throws -> GuestVirtual? {
     while start < end {
       // SAFETY: the bytes from `start` to `end` were read.
-      let rest = unsafe UnsafeRawBufferPointer(rebasing: storage[start..<end])
-      let found = unsafe memchr(rest.baseAddress!, 0x0A, rest.count)
+      let rest = unsafe UnsafeRawPointer(storage + start)
+      let found = unsafe memchr(rest, 0x0A, end - start)
       let length: Int
       if let found = unsafe found {
-        length = unsafe UnsafeRawPointer(found) - rest.baseAddress!
+        length = unsafe UnsafeRawPointer(found) - rest
       } else if reachedEnd {
         length = end - start
       } else if end - start == Self.capacity {
@@ -43,7 +43,7 @@ import PagingUnits
       }
       line += 1
       // SAFETY: the line lies in the bytes that were read.
-      let text = unsafe trimmed(UnsafeRawBufferPointer(rebasing: rest[..<length]))
+      let text = unsafe trimmed(UnsafeRawBufferPointer(start: rest, count: length))
       start = min(start + length + 1, end)
       if unsafe text.isEmpty { continue }
       guard let value = unsafe Quantity.parse(text) else { throw unsafe malformed(text) }
@@ -57,13 +57,13 @@ import PagingUnits
     guard !reachedEnd else { return false }
     if start > 0 {
       // SAFETY: source and target lie in the buffer; `memmove` allows them to overlap.
-      unsafe _ = memmove(storage.baseAddress!, storage.baseAddress! + start, end - start)
+      unsafe _ = memmove(storage, storage + start, end - start)
       end -= start
       start = 0
     }
     while true {
       // SAFETY: the range lies in the buffer.
-      let count = unsafe read(0, storage.baseAddress! + end, Self.capacity - end)
+      let count = unsafe read(0, storage + end, Self.capacity - end)
       if count > 0 {
         end += count
         return true

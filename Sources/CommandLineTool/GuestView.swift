@@ -14,7 +14,7 @@ enum Translation {
 /// One address space of an image: its tables, and the registers by which they are walked.
 struct GuestView {
   private(set) var memory: LayeredImage
-  let registers: ControlRegisters
+  private(set) var registers: ControlRegisters
   let rules: WalkRules
 
   /// An address space; the PDPTE registers of PAE paging are loaded from the image.
@@ -39,7 +39,6 @@ struct GuestView {
 
   /// Walks the tables for one access.
   mutating func walk(_ address: GuestVirtual, _ access: Access) -> GuestWalk {
-    var registers = registers
     registers.ac = access.isExemptFromSMAP
     return rules.walk(
       address, access.kind, by: access.privilege, registers, marking: .report, in: &memory)

@@ -8,12 +8,12 @@ struct Map: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "List every mapping of an address space in a memory image.",
     discussion: """
-      Without --pages: runs of addresses with equal rights, with first and last address, size and
-      rights (rwxu: readable, writable, executable, user). With --pages: one line a page as
-      `translate` writes it, whatever its size. One address space a call: the core's CR3, or --cr3.
+      Without --pages: runs of addresses with equal rights, with first and last address, \
+      size and rights (rwxu: readable, writable, executable, user). With --pages: one line a page \
+      as `translate` writes it, whatever its size. One address space a call: the core's CR3, or --cr3.
 
-      With --nested-root the tables are reached through it, and the physical addresses listed are the
-      inner guest's.
+      With --nested-root the tables are reached through it, and the physical addresses listed \
+      are the inner guest's.
 
         penumbra map --core guest.core
         penumbra map --core guest.core --pages --format json
@@ -43,25 +43,28 @@ struct Map: ParsableCommand {
     var output = Output()
     var progress = Progress("pages")
     var range: RangeReport?
+    let (pages, format) = (pages, report.format)
     while let page = view.next(after: &cursor) {
       progress.step()
       let mapping = MappingReport(page.linear, page.mapping, view.rules.format)
       if pages {
-        write(mapping, to: &output.text)
+        Self.write(mapping, format, to: &output.text)
       } else if range?.extend(over: mapping) != true {
-        if let range { write(range, to: &output.text) }
+        if let range { Self.write(range, format, to: &output.text) }
         range = RangeReport(mapping)
       }
       try output.flushIfLarge()
     }
-    if let range { write(range, to: &output.text) }
+    if let range { Self.write(range, format, to: &output.text) }
     try output.flush()
     progress.finish()
     try conclude(cursor)
   }
 
-  private func write(_ mapping: MappingReport, to text: inout TextBuffer) {
-    switch report.format {
+  private static func write(
+    _ mapping: MappingReport, _ format: OutputFormat, to text: inout TextBuffer
+  ) {
+    switch format {
     case .text: mapping.appendLine(to: &text)
     case .json:
       text.append("{")
@@ -71,8 +74,10 @@ struct Map: ParsableCommand {
     }
   }
 
-  private func write(_ range: RangeReport, to text: inout TextBuffer) {
-    switch report.format {
+  private static func write(
+    _ range: RangeReport, _ format: OutputFormat, to text: inout TextBuffer
+  ) {
+    switch format {
     case .text: range.appendLine(to: &text)
     case .json: range.appendJSON(to: &text)
     }

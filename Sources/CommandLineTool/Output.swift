@@ -17,7 +17,8 @@ struct Output: ~Copyable {
       var written = 0
       while written < bytes.count {
         // SAFETY: the range lies in the buffer.
-        let count = unsafe write(1, bytes.baseAddress! + written, bytes.count - written)
+        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[written...])
+        let count = unsafe write(1, rest.baseAddress, rest.count)
         if count > 0 {
           written += count
         } else if errno == EPIPE {

@@ -14,7 +14,7 @@ struct Penumbra: ParsableCommand {
 
       Numbers are decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB where a size helps.
       --format json writes one object a line on standard output and nothing else there.
-      Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input;
+      Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
     subcommands: [Translate.self, Map.self])

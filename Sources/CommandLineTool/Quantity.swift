@@ -3,7 +3,8 @@ import ArgumentParser
 /// A number as the command line has it: decimal or 0x hexadecimal, with an optional binary unit.
 enum Quantity {
   /// What every number on the command line may look like.
-  static let expected = "a decimal or 0x hexadecimal number, with KiB, MiB, GiB or TiB if wanted"
+  static let expected =
+    "a number below 2^64, decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB if wanted,"
 
   /// Reads an option's value; throws a sentence that says what was expected.
   static func parse(_ text: String) throws -> UInt64 {
@@ -12,7 +13,7 @@ enum Quantity {
       // SAFETY: the bytes live as long as the call.
       unsafe parse(UnsafeRawBufferPointer(bytes))
     }
-    guard let value else { throw ValidationError("\(expected) below 2^64 was expected") }
+    guard let value else { throw ValidationError("\(expected) was expected") }
     return value
   }
 

@@ -8,11 +8,12 @@ struct Translate: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Translate guest virtual addresses in a memory image, without a VM.",
     discussion: """
-      Addresses come from arguments, or with - from standard input, one a line. The image is never
-      written: accessed and dirty bits are reported, not set.
+      Addresses come from arguments, or with - from standard input, one a line. The image is \
+      never written: accessed and dirty bits are reported, not set.
 
-      Text: address, physical address, page size, rights (rwxu: readable, writable, executable,
-      user) and the leaf's bits (Global, large Page, Dirty, Accessed, Cache disable, write Through).
+      Text: address, physical address, page size, rights (rwxu: readable, writable, \
+      executable, user) and the leaf's bits (Global, large Page, Dirty, Accessed, Cache disable, \
+      write Through).
 
         penumbra translate --core guest.core 0xffffffff81000000 --explain
         penumbra translate --image ram.bin --cr3 0x1000 0x400000 --kind write --cpl 3
@@ -37,27 +38,31 @@ struct Translate: ParsableCommand {
       do {
         return try GuestVirtual(Quantity.parse(text))
       } catch {
-        throw Failure("address \"\(text)\": \(Quantity.expected) below 2^64 was expected")
+        throw Failure("address \"\(text)\": \(Quantity.expected) was expected")
       }
     }
+    let writer = TranslationWriter(
+      access: accessOptions.access, format: report.format, explains: explain)
     var output = Output()
     for address in parsed {
       if let address {
-        write(address, &view, &output)
+        writer.write(address, &view, to: &output.text)
       } else {
-        try translateInput(&view, &output)
+        try translateInput(writer, &view, &output)
       }
     }
     try output.flush()
   }
 
   /// Translates standard input; what is ready is written before more input is waited for.
-  private func translateInput(_ view: inout GuestView, _ output: inout Output) throws {
+  private func translateInput(
+    _ writer: TranslationWriter, _ view: inout GuestView, _ output: inout Output
+  ) throws {
     var reader = AddressReader()
     do {
       repeat {
         while let address = try reader.next() {
-          write(address, &view, &output)
+          writer.write(address, &view, to: &output.text)
           try output.flushIfLarge()
         }
         try output.flush()
@@ -66,30 +71,6 @@ struct Translate: ParsableCommand {
       // The addresses before a malformed line were translated and are told.
       try output.flush()
       throw error
-    }
-  }
-
-  /// Writes the report of one address.
-  private func write(
-    _ address: GuestVirtual, _ view: inout GuestView, _ output: inout Output
-  ) {
-    let access = accessOptions.access
-    if explain {
-      Explanation(access: access, format: report.format)
-        .write(address, &view, to: &output.text)
-      return
-    }
-    switch (view.translate(address, access), report.format) {
-    case (.mapped(let mapping), .text): mapping.appendLine(to: &output.text)
-    case (.fault(let fault), .text): fault.appendLine(to: &output.text)
-    case (.mapped(let mapping), .json):
-      output.text.append("{")
-      mapping.appendMembers(to: &output.text)
-      output.text.append("}\n")
-    case (.fault(let fault), .json):
-      output.text.append("{")
-      fault.appendMembers(to: &output.text)
-      output.text.append("}\n")
     }
   }
 }

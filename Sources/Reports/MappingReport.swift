@@ -53,40 +53,51 @@ public struct MappingReport: Hashable, Sendable {
     text.appendQuotedHex(physical.raw)
     text.append(",\"page_size\":")
     text.appendDecimal(byteCount)
-    appendRights(to: &text)
-    if marks.contains(.accessed) {
-      text.append(",\"accessed\":true")
-    } else {
-      text.append(",\"accessed\":false")
-    }
-    if marks.contains(.dirty) {
-      text.append(",\"dirty\":true")
-    } else {
-      text.append(",\"dirty\":false")
-    }
-    if marks.contains(.global) {
-      text.append(",\"global\":true")
-    } else {
-      text.append(",\"global\":false")
+    text.append(rightsMembers)
+    text.append(marksMembers)
+  }
+
+  /// The three rights as JSON members: eight texts, because a line is written per address.
+  private var rightsMembers: StaticString {
+    switch (rights.contains(.write), rights.contains(.user), rights.contains(.execute)) {
+    case (false, false, false):
+      ",\"writable\":false,\"user\":false,\"executable\":false"
+    case (false, false, true):
+      ",\"writable\":false,\"user\":false,\"executable\":true"
+    case (false, true, false):
+      ",\"writable\":false,\"user\":true,\"executable\":false"
+    case (false, true, true):
+      ",\"writable\":false,\"user\":true,\"executable\":true"
+    case (true, false, false):
+      ",\"writable\":true,\"user\":false,\"executable\":false"
+    case (true, false, true):
+      ",\"writable\":true,\"user\":false,\"executable\":true"
+    case (true, true, false):
+      ",\"writable\":true,\"user\":true,\"executable\":false"
+    case (true, true, true):
+      ",\"writable\":true,\"user\":true,\"executable\":true"
     }
   }
 
-  /// Writes the three rights as JSON members; the eight combinations are eight texts.
-  private func appendRights(to text: inout TextBuffer) {
-    if rights.contains(.write) {
-      text.append(",\"writable\":true")
-    } else {
-      text.append(",\"writable\":false")
-    }
-    if rights.contains(.user) {
-      text.append(",\"user\":true")
-    } else {
-      text.append(",\"user\":false")
-    }
-    if rights.contains(.execute) {
-      text.append(",\"executable\":true")
-    } else {
-      text.append(",\"executable\":false")
+  /// The three marks of a translation as JSON members.
+  private var marksMembers: StaticString {
+    switch (marks.contains(.accessed), marks.contains(.dirty), marks.contains(.global)) {
+    case (false, false, false):
+      ",\"accessed\":false,\"dirty\":false,\"global\":false"
+    case (false, false, true):
+      ",\"accessed\":false,\"dirty\":false,\"global\":true"
+    case (false, true, false):
+      ",\"accessed\":false,\"dirty\":true,\"global\":false"
+    case (false, true, true):
+      ",\"accessed\":false,\"dirty\":true,\"global\":true"
+    case (true, false, false):
+      ",\"accessed\":true,\"dirty\":false,\"global\":false"
+    case (true, false, true):
+      ",\"accessed\":true,\"dirty\":false,\"global\":true"
+    case (true, true, false):
+      ",\"accessed\":true,\"dirty\":true,\"global\":false"
+    case (true, true, true):
+      ",\"accessed\":true,\"dirty\":true,\"global\":true"
     }
   }
 

@@ -72,8 +72,10 @@
     count &+= length
   }
 
-  /// Writes `text`.
-  public mutating func append(_ text: String) {
+  /// Writes a text that is known only at run time.
+  ///
+  /// It has a name of its own so that a literal never becomes a `String`.
+  public mutating func append(string text: String) {
     for byte in text.utf8 { append(byte) }
   }
 

@@ -41,7 +41,7 @@ public struct TextTable: Sendable {
           continue
         }
         text.append(repeating: 0x20, times: gap)
-        text.append(row[column])
+        text.append(string: row[column])
         gap = 2 + (alignments[column] == .left ? missing : 0)
       }
       text.endLine()

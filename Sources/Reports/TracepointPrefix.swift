@@ -32,7 +32,7 @@ public struct TracepointPrefix: Hashable, Sendable {
   /// Writes everything up to the tracepoint's name.
   public func write(to text: inout TextBuffer) {
     text.append(repeating: 0x20, times: 16 - task.utf8.count)
-    text.append(task)
+    text.append(string: task)
     text.append("-")
     let number = text.count
     text.appendDecimal(taskNumber)
