@@ -77,6 +77,7 @@ let package = Package(
     // Unicorn's functions, found at run time (decision record 0003): nothing is linked.
     .target(name: "CUnicorn"),
     room("GuestProcessor", ["PagingUnits", "HostMemory", "CUnicorn"]),
+    room("MachineChecks", ["PagingUnits", "X86Paging", "HostMemory", "HardwareModel"]),
     // Floor 7
     room(
       "GuestRunner",
@@ -88,11 +89,12 @@ let package = Package(
     .executableTarget(
       name: "CommandLineTool",
       dependencies: [
-        "PagingUnits", "X86Paging", "EventSources", "Reports",
+        "PagingUnits", "X86Paging", "EventSources", "Reports", "MachineChecks",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
     // Tests
+    tests(of: "MachineChecks", also: ["PagingUnits", "X86Paging"]),
     tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),

@@ -45,12 +45,17 @@ public struct EntryFormat: Hashable, Sendable {
   public var indexBits: UInt64
 
   /// 4-byte entries; 4 MiB pages exist only with CR4.PSE.
-  public static func bits32(largePages: Bool) -> EntryFormat {
+  ///
+  /// - Parameters:
+  ///   - largePages: whether CR4.PSE is 1.
+  ///   - features: MAXPHYADDR says how many bits of a 4 MiB page's address there are.
+  /// - Returns: the format.
+  public static func bits32(largePages: Bool, features: PagingFeatures) -> EntryFormat {
     var format = EntryFormat.long
     format.family = .bits32
     format.pageSizeBit = largePages ? 1 << 7 : 0
     format.frameMask = 0xFFFF_F000
-    format.highFrameMask = Bits32Layout.highFrame.mask
+    format.highFrameMask = Bits32Layout.highFrame.mask & ~Bits32Layout.largeReserved(features)
     format.entryShift = 2
     format.indexBits = 10
     return format

@@ -2,9 +2,9 @@ public import PagingUnits
 
 /// The bits of a 4-byte entry of 32-bit paging (SDM volume 3A, "32-Bit Paging").
 ///
-///     31        22 21 20   17 16    13 12 11  9  8  7  6  5  4  3  2  1  0
-///     ┌───────────┬──┬───────┬────────┬──┬─────┬──┬──┬──┬──┬──┬──┬──┬──┬──┐
-///     │ frame     │      rsvd│ 35:32  │pT│     │G │1 │D │A │cD│wT│U │W │P │  4 MiB page
+///     31        22 21 20            13 12 11  9  8  7  6  5  4  3  2  1  0
+///     ┌───────────┬──┬────────────────┬──┬─────┬──┬──┬──┬──┬──┬──┬──┬──┬──┐
+///     │ frame     │0 │ 39:32          │pT│     │G │1 │D │A │cD│wT│U │W │P │  4 MiB page
 ///     │ frame                         │  │     │G │pT│D │A │cD│wT│U │W │P │  4 KiB page
 ///     │ frame                         │  │     │  │0 │  │A │cD│wT│U │W │P │  table
 ///     └───────────────────────────────┴──┴─────┴──┴──┴──┴──┴──┴──┴──┴──┴──┘
@@ -13,12 +13,22 @@ public enum Bits32Layout {
   public static let frame = Field(12...31)
   /// The frame of a 4 MiB page, bits 31:22 of its address.
   public static let largeFrame = Field(22...31)
-  /// Bits 35:32 of a 4 MiB page's address (PSE-36).
-  public static let highFrame = Field(13...16)
+  /// Bits 39:32 of a 4 MiB page's address (PSE-36), as far as MAXPHYADDR goes.
+  public static let highFrame = Field(13...20)
   /// The PAT bit of a 4 MiB page.
   public static let largePAT = Field(bit: 12)
-  /// The reserved bits of a 4 MiB page.
-  public static let largeReserved = Field(17...21)
+  /// The bit of a 4 MiB page that is always reserved.
+  public static let largeReserved = Field(bit: 21)
+
+  /// The reserved bits of a 4 MiB page: bit 21, and the address bits beyond MAXPHYADDR (SDM volume
+  /// 3A, "32-Bit Paging": M is the lesser of 40 and MAXPHYADDR).
+  ///
+  /// KVM takes MAXPHYADDR for 36 here whatever CPUID says.
+  public static func largeReserved(_ features: PagingFeatures) -> UInt64 {
+    let extra = min(40, features.physicalBits) &- 32
+    let kept = ((1 as UInt64) &<< extra &- 1) &<< 13
+    return largeReserved.mask | (highFrame.mask & ~kept)
+  }
 
   /// The fields of an entry for a 4 MiB page.
   public static let largePage =

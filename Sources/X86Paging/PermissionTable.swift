@@ -32,6 +32,8 @@ public struct PermissionTable: Sendable {
   /// For each request, with the page's user right in the place of bit 3 of the code, which of a
   /// key's two bits (1: access disabled, 2: write disabled) are heeded.
   public var keyMask: UInt32
+  /// Accesses that EFLAGS.AC never exempts from SMAP: the implicit ones.
+  public var neverExempt: PageFaultErrorCode = .implicitAccess
 
   /// The table of a guest's own tables (KVM: `update_permission_bitmask`, `update_pkru_bitmask`).
   public init(_ controls: Controls) {
@@ -120,9 +122,9 @@ public struct PermissionTable: Sendable {
     of code: PageFaultErrorCode, rights: AccessRights, key: UInt64, pkru: UInt32,
     alignmentCheck: Bool
   ) -> PageFaultErrorCode {
-    let implicit = code.rawValue & PageFaultErrorCode.implicitAccess.rawValue != 0
+    let bound = code.rawValue & neverExempt.rawValue != 0
     let asked = code.rawValue & 0b10110
-    let exempt: UInt64 = alignmentCheck && !implicit ? 0b1000 : 0
+    let exempt: UInt64 = alignmentCheck && !bound ? 0b1000 : 0
     let index = Int(truncatingIfNeeded: (asked | exempt) &>> 1)
     var refused = (refusals[index] &>> rights.rawValue) & 1 != 0
     var answer: UInt64 = 1

@@ -51,7 +51,7 @@ public struct ReservedBits: Sendable {
     switch mode {
     case .off: break
     case .bits32:
-      if largePages { self[1, .page2M] = Bits32Layout.largeReserved.mask }
+      if largePages { self[1, .page2M] = Bits32Layout.largeReserved(features) }
     case .pae:
       pdpteMask = high | 1 << 63 | bits(5...8) | bits(1...2)
       setBoth(.page1G, pdpteMask)

@@ -32,7 +32,7 @@ public struct WalkRules: Sendable {
     let mode = PagingMode(registers)
     let largePages = CR4Layout.pageSizeExtensions.isSet(in: registers.cr4)
     let controls = Self.controls(registers, mode)
-    format = mode == .bits32 ? .bits32(largePages: largePages) : .long
+    format = mode == .bits32 ? .bits32(largePages: largePages, features: features) : .long
     rootDepth = mode.rootLevel.map { Int($0.depth) } ?? 0
     hasPDPTERegisters = mode == .pae
     addressBits = mode.linearBits

@@ -1,0 +1,130 @@
+import Dispatch
+import Synchronization
+
+/// The comparison of the MMU's guest walk with the hardware model, format by format, over spaces
+/// of cases that are gone through whole.
+///
+/// Each case is a mapping's entries, a control state and an access; compared are the outcome, the
+/// error code, the translated address, what else the mapping permits, and the accessed and dirty
+/// bits in memory afterwards.
+public struct Verification: Sendable {
+  /// How much of each space is gone through.
+  public enum Extent: Hashable, Sendable {
+    /// Every case.
+    case whole
+    /// About so many cases of each part, evenly spread and always the same.
+    case about(UInt64)
+  }
+
+  /// What came of one format.
+  public struct Report: Sendable {
+    /// Which format.
+    public let format: VerificationFormat
+    /// The number of cases that were compared.
+    public let cases: UInt64
+    /// The time it took, in seconds.
+    public let seconds: Double
+    /// The first disagreement; `nil` when both sides agree on every case.
+    public let disagreement: Disagreement?
+  }
+
+  /// How much of each space is gone through.
+  public var extent = Extent.whole
+  /// The rule that is spoilt, if any.
+  public var brokenRule: BrokenRule?
+  /// The number of threads, at least 1.
+  public var threads = 2
+
+  /// Every case, with two threads and no rule spoilt.
+  public init() {}
+
+  /// Goes through a format's space.
+  ///
+  /// - Parameter format: which space.
+  /// - Returns: the number of cases and the first disagreement, the same whatever the threads.
+  public func run(_ format: VerificationFormat) -> Report {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var cases: UInt64 = 0
+    var disagreement: Disagreement?
+    for sweep in VerificationSweep.all(of: format) where disagreement == nil {
+      let result = run(sweep)
+      cases += result.cases
+      disagreement = result.disagreement
+    }
+    let elapsed = clock.now - start
+    let seconds =
+      Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+    return Report(format: format, cases: cases, seconds: seconds, disagreement: disagreement)
+  }
+
+  /// What the workers of one sweep share.
+  private final class Shared: Sendable {
+    let nextUnit = Atomic<UInt64>(0)
+    let cases = Atomic<UInt64>(0)
+    /// The lowest unit with a disagreement: later ones need not be looked at.
+    let lowestBad = Atomic<UInt64>(.max)
+    let found = Mutex<Disagreement?>(nil)
+  }
+
+  /// Goes through one part of a space.
+  ///
+  /// A unit is one setting, taken by the workers in ascending order, so that the first disagreement
+  /// is the first whatever the number of workers.
+  private func run(
+    _ sweep: VerificationSweep
+  ) -> (cases: UInt64, disagreement: Disagreement?) {
+    let shared = Shared()
+    let stride = strides(sweep)
+    let units = (sweep.settings + stride.settings - 1) / stride.settings
+    DispatchQueue.concurrentPerform(iterations: max(1, threads)) { _ in
+      let arena = VerificationArena()
+      while true {
+        let unit = shared.nextUnit.add(1, ordering: .relaxed).oldValue
+        guard unit < units, unit * stride.settings < shared.lowestBad.load(ordering: .relaxed)
+        else { return }
+        let cases = judge(
+          sweep, setting: unit * stride.settings, phase: unit, every: stride.cases, arena, shared)
+        shared.cases.add(cases, ordering: .relaxed)
+      }
+    }
+    return (shared.cases.load(ordering: .relaxed), shared.found.withLock { $0 })
+  }
+
+  /// Every how many settings and cases are looked at; odd, so that all digits take all values.
+  private func strides(_ sweep: VerificationSweep) -> (settings: UInt64, cases: UInt64) {
+    guard case .about(let wanted) = extent else { return (1, 1) }
+    let total = sweep.settings * sweep.cases
+    guard total > wanted else { return (1, 1) }
+    if sweep.cases < 64 { return ((total / wanted) | 1, 1) }
+    let settings = sweep.settings > 64 ? (sweep.settings / 64) | 1 : 1
+    return (settings, (total / settings / wanted) | 1)
+  }
+
+  /// Goes through the cases of one setting; the number of cases compared.
+  private func judge(
+    _ sweep: VerificationSweep, setting number: UInt64, phase: UInt64, every step: UInt64,
+    _ arena: borrowing VerificationArena, _ shared: Shared
+  ) -> UInt64 {
+    let setting = sweep.setting(number)
+    var judge = VerificationJudge(setting, breaking: brokenRule, in: arena)
+    var cases: UInt64 = 0
+    var index = step == 1 ? 0 : phase % step
+    while index < sweep.cases {
+      defer { index += step }
+      guard let one = sweep.instance(setting, index) else { continue }
+      cases += 1
+      if judge.agrees(on: one) { continue }
+      let answers = judge.answers(to: one)
+      let found = Disagreement(
+        sweep, setting, one, place: (number, index), mmu: answers.mmu, hardware: answers.hardware)
+      shared.found.withLock { kept in
+        if let kept, kept.place.setting < number { return }
+        kept = found
+        shared.lowestBad.store(number, ordering: .relaxed)
+      }
+      break
+    }
+    return cases
+  }
+}
