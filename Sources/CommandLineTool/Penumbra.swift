@@ -11,13 +11,14 @@ struct Penumbra: ParsableCommand {
       Start with one of these:
         penumbra translate --core guest.core 0xffffffff81000000
         penumbra map --core guest.core
+        penumbra verify
 
       Numbers are decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB where a size helps.
       --format json writes one object a line on standard output and nothing else there.
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [Translate.self, Map.self])
+    subcommands: [Translate.self, Map.self, Verify.self])
 
   /// Runs the command and leaves with its status.
   static func main() {
