@@ -81,24 +81,24 @@ struct Verify: ParsableCommand {
       result.format.rawValue + String(repeating: " ", count: 8 - result.format.rawValue.count)
     let cases = String(result.cases)
     let space = String(repeating: " ", count: max(0, 12 - cases.count))
-    text.append("\(name)\(space)\(cases) cases  \(seconds(result)) s  \(verdict)\n")
+    text.append(string: "\(name)\(space)\(cases) cases  \(seconds(result)) s  \(verdict)\n")
     guard let disagreement = result.disagreement else { return }
-    text.append("  rule: \(disagreement.rule.rawValue)\n")
-    text.append("  part: \(disagreement.sweep), setting \(disagreement.place.setting)")
-    text.append(", case \(disagreement.place.instance)\n")
-    for line in disagreement.explanation { text.append("  \(line)\n") }
+    text.append(string: "  rule: \(disagreement.rule.rawValue)\n")
+    text.append(string: "  part: \(disagreement.sweep), setting \(disagreement.place.setting)")
+    text.append(string: ", case \(disagreement.place.instance)\n")
+    for line in disagreement.explanation { text.append(string: "  \(line)\n") }
   }
 
   private func writeJSON(_ result: Verification.Report, to text: inout TextBuffer) {
-    text.append("{\"format\":\"\(result.format.rawValue)\",\"cases\":\(result.cases)")
-    text.append(",\"seconds\":\(seconds(result)),\"agree\":\(result.disagreement == nil)")
+    text.append(string: "{\"format\":\"\(result.format.rawValue)\",\"cases\":\(result.cases)")
+    text.append(string: ",\"seconds\":\(seconds(result)),\"agree\":\(result.disagreement == nil)")
     if let disagreement = result.disagreement {
       text.append(",\"rule\":")
       text.appendQuoted(disagreement.rule.rawValue)
       text.append(",\"part\":")
       text.appendQuoted(disagreement.sweep)
-      text.append(",\"setting\":\(disagreement.place.setting)")
-      text.append(",\"case\":\(disagreement.place.instance),\"explanation\":[")
+      text.append(string: ",\"setting\":\(disagreement.place.setting)")
+      text.append(string: ",\"case\":\(disagreement.place.instance),\"explanation\":[")
       for (index, line) in disagreement.explanation.enumerated() {
         if index > 0 { text.append(",") }
         text.appendQuoted(line)
