@@ -69,7 +69,7 @@ extension Processor {
 
   /// The offset inside a MOV between the accumulator and an absolute address.
   private func absoluteOffset(_ instruction: Instruction) -> UInt64? {
-    let bytes = instructionBytes(at: linear(engine[.rip] &+ codeBase()))
+    let bytes = instructionBytes(at: linear(engine[.rip] &+ savedCodeBase))
     var offset: UInt64 = 0
     for index in 0..<instruction.addressSize {
       guard let byte = bytes[instruction.lengthToOpcode + index] else { return nil }
@@ -123,14 +123,19 @@ extension Processor {
   /// The instruction at the instruction pointer, as far as it can be read.
   func currentInstruction() -> Instruction? {
     let size = codeSize()
-    return Instruction(instructionBytes(at: linear(engine[.rip] &+ codeBase())), size)
+    return Instruction(instructionBytes(at: linear(engine[.rip] &+ savedCodeBase)), size)
   }
 
   /// The base of the code segment; it only counts outside 64-bit code.
   private func codeBase() -> UInt64 {
     guard controls.efer & ControlBits.lma == 0 else { return 0 }
     engine.save(to: context)
-    return context.segment(.cs, layout).base
+    return savedCodeBase
+  }
+
+  /// The same, from the context saved last.
+  private var savedCodeBase: UInt64 {
+    controls.efer & ControlBits.lma == 0 ? context.segment(.cs, layout).base : 0
   }
 
   // MARK: Other faults
@@ -164,7 +169,7 @@ extension Processor {
     let size = codeSize()
     let start = engine[.rip]
     guard features.paging.contains(.processContexts),
-      let instruction = Instruction(instructionBytes(at: linear(start &+ codeBase())), size),
+      let instruction = Instruction(instructionBytes(at: linear(start &+ savedCodeBase)), size),
       instruction.isInvalidatePCID, let operand = instruction.memory
     else { return deliver(.invalidOpcode) }
     guard engine.privilegeLevel == 0 else { return deliver(.generalProtection()) }
