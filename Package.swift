@@ -77,7 +77,12 @@ let package = Package(
     // Unicorn's functions, found at run time (decision record 0003): nothing is linked.
     .target(name: "CUnicorn"),
     room("GuestProcessor", ["PagingUnits", "HostMemory", "CUnicorn"]),
-    room("MachineChecks", ["PagingUnits", "X86Paging", "HostMemory", "HardwareModel"]),
+    room(
+      "MachineChecks",
+      [
+        "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+        "HardwareModel", "DirectMMU", "VirtualMachine",
+      ]),
     // Floor 7
     room(
       "GuestRunner",
@@ -85,11 +90,14 @@ let package = Package(
         "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
         "VirtualMachine", "SparseMemory", "GuestProcessor",
       ]),
+    // The guest that ships inside the executable.
+    .target(name: "CDemonstrationGuest"),
     // Roof
     .executableTarget(
       name: "CommandLineTool",
       dependencies: [
-        "PagingUnits", "X86Paging", "EventSources", "Reports", "MachineChecks",
+        "PagingUnits", "X86Paging", "MachineEvents", "EventSources", "Reports", "MachineChecks",
+        "GuestRunner", "CDemonstrationGuest",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),

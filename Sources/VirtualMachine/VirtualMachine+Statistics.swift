@@ -36,3 +36,25 @@ extension VirtualMachine {
   /// The bytes of host memory that tables occupy now, stocked ones included.
   public var tableBytes: UInt64 { UInt64(tables.arena.tableCount) << 12 }
 }
+
+/// What those who check a machine may look at.
+extension VirtualMachine {
+  /// How many translations a processor's TLB has room for.
+  public func translationCapacity(of number: Int) -> Int {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.capacity
+  }
+
+  /// The translation that a processor's TLB keeps in a place; `nil` where none is.
+  public func keptTranslation(in place: Int, of number: Int) -> HardwareModel.Processor.Kept? {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.keptTranslation(in: place)
+  }
+
+  /// Whether something is asked of a processor that it has not served yet: until it has, what it
+  /// keeps may be stale, and it uses none of it.
+  public func hasRequests(of number: Int) -> Bool {
+    // SAFETY: the board lives as long as the machine.
+    unsafe board.pointee.hasRequests(number)
+  }
+}

@@ -1,0 +1,106 @@
+import ArgumentParser
+import GuestRunner
+import PagingUnits
+
+/// Which MMU runs a guest.
+enum MMUChoice: String, ExpressibleByArgument, CaseIterable { case direct, shadow }
+
+/// Whose processor runs a guest.
+enum VendorChoice: String, ExpressibleByArgument, CaseIterable { case intel, amd }
+
+/// The largest page by which the host backs guest memory.
+enum BackingChoice: String, ExpressibleByArgument, CaseIterable {
+  case small = "4k"
+  case medium = "2m"
+  case large = "1g"
+
+  var level: Level {
+    switch self {
+    case .small: .page4K
+    case .medium: .page2M
+    case .large: .page1G
+    }
+  }
+}
+
+/// How guest writes are logged.
+enum DirtyLogChoice: String, ExpressibleByArgument, CaseIterable {
+  case off
+  case writeProtect = "write-protect"
+  case dirtyBit = "dirty-bit"
+  case pml
+}
+
+/// What a guest runs on.
+struct MachineOptions: ParsableArguments {
+  @Option(help: "Two-dimensional paging, or shadow paging (not built yet).")
+  var mmu = MMUChoice.direct
+
+  @Option(help: "Whose tables: Intel's EPT or AMD's NPT.")
+  var vendor = VendorChoice.intel
+
+  @Option(help: ArgumentHelp("Levels of the two-dimensional root: 4 or 5.", valueName: "n"))
+  var levels = 4
+
+  @Option(help: ArgumentHelp("Guest memory in bytes; KiB, MiB, GiB.", valueName: "size"))
+  var memory = "128MiB"
+
+  @Option(help: "Largest page by which the host backs guest memory.")
+  var backing = BackingChoice.medium
+
+  @Option(help: ArgumentHelp("MAXPHYADDR that the guest sees, 36 to 52 bits.", valueName: "n"))
+  var physBits = 46
+
+  @Option(help: "Log guest writes (only off is built yet).")
+  var dirtyLog = DirtyLogChoice.off
+
+  @Option(
+    help: ArgumentHelp(
+      "Refuse guest writes to these bytes (not built yet).", valueName: "gpa:length"))
+  var `protect`: String?
+
+  @Option(
+    help: ArgumentHelp("What a refused write does (not built yet).", valueName: "report|stop"))
+  var protectAction: String?
+
+  @Flag(name: .customLong("private"), help: "Private memory of a trust domain (not built yet).")
+  var isPrivate = false
+
+  /// Refuses what the contract names and this version does not do.
+  func refuseWhatIsMissing() throws {
+    if mmu == .shadow { throw Failure("--mmu shadow: shadow paging is not built yet") }
+    if dirtyLog != .off {
+      throw Failure("--dirty-log \(dirtyLog.rawValue): dirty logging is not built yet")
+    }
+    if `protect` != nil || protectAction != nil {
+      throw Failure("--protect: sub-page protection is not built yet")
+    }
+    if isPrivate { throw Failure("--private: private memory is not built yet") }
+  }
+
+  /// Writes the options into a configuration; throws a sentence for a value out of range.
+  func apply(to run: inout RunConfiguration) throws {
+    try refuseWhatIsMissing()
+    guard levels == 4 || levels == 5 else {
+      throw Failure("--levels \(levels): 4 or 5 was expected")
+    }
+    guard 36...52 ~= physBits else {
+      throw Failure("--phys-bits \(physBits): a number from 36 to 52 was expected")
+    }
+    let bytes: UInt64
+    do {
+      bytes = try Quantity.parse(memory)
+    } catch {
+      throw Failure("--memory \(memory): \(Quantity.expected) was expected")
+    }
+    let bounds = (1 << 20 as UInt64)...(512 << 30)
+    guard bounds ~= bytes, bytes & 0xFFF == 0 else {
+      throw Failure("--memory \(memory): 1MiB to 512GiB in whole 4 KiB pages was expected")
+    }
+    run.memoryBytes = bytes
+    run.backing = backing.level
+    run.rootLevel = Level(levels)
+    run.features.vendor = vendor == .intel ? .intel : .amd
+    run.features.physicalAddressBits = UInt8(physBits)
+  }
+}
