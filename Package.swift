@@ -88,7 +88,7 @@ let package = Package(
       "GuestRunner",
       [
         "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
-        "VirtualMachine", "SparseMemory", "GuestProcessor",
+        "VirtualMachine", "SparseMemory", "GuestProcessor", "MachineChecks",
       ]),
     // The guest that ships inside the executable.
     .target(name: "CDemonstrationGuest"),

@@ -35,4 +35,9 @@ struct MappedFile {
     // SAFETY: the mapping is never unmapped while the process lives.
     bytes = unsafe FileBytes(UnsafeRawBufferPointer(start: start, count: Int(status.st_size)))
   }
+
+  /// The bytes, copied.
+  var array: [UInt8] {
+    (0..<bytes.count).map { bytes.byte(at: $0) }
+  }
 }

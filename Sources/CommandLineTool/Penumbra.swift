@@ -9,6 +9,7 @@ struct Penumbra: ParsableCommand {
     abstract: "KVM's x86 MMU as an ordinary program.",
     discussion: """
       Start with one of these:
+        penumbra run
         penumbra translate --core guest.core 0xffffffff81000000
         penumbra map --core guest.core
         penumbra verify
@@ -18,7 +19,7 @@ struct Penumbra: ParsableCommand {
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [Translate.self, Map.self, Verify.self])
+    subcommands: [Run.self, Translate.self, Map.self, Verify.self])
 
   /// Runs the command and leaves with its status.
   static func main() {

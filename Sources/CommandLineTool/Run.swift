@@ -31,7 +31,8 @@ struct Run: ParsableCommand {
   @Option(help: ArgumentHelp("The guest's command line.", valueName: "string"))
   var append = ""
 
-  @Option(help: ArgumentHelp("A file for the guest (Multiboot module); repeatable.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("A file for the guest (Multiboot module); repeatable.", valueName: "file"))
   var module: [String] = []
 
   @Option(

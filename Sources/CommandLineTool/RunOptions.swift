@@ -1,4 +1,5 @@
 import ArgumentParser
+import GuestProcessor
 import GuestRunner
 import PagingUnits
 

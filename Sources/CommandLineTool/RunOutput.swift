@@ -1,6 +1,8 @@
 import Glibc
+import GuestProcessor
 import GuestRunner
 import MachineEvents
+import PagingUnits
 import Reports
 
 /// What is said of a run that has ended.

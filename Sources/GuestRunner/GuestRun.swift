@@ -67,6 +67,7 @@ public final class GuestRun {
       devices: PlatformDevices(
         memoryBytes: layout.byteCount, commandLine: configuration.commandLine),
       tap: configuration.tap, maximumExits: configuration.maximumExits)
+    port.checks = configuration.checks
     do throws(UnicornError) {
       processor = try GuestProcessor.Processor(
         memory: host.memory, port: port, features: configuration.features, library: unicorn)

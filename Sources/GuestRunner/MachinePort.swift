@@ -1,6 +1,7 @@
 import GuestProcessor
 import HardwareModel
 import HostMemory
+import MachineChecks
 import MachineEvents
 import PagingUnits
 import SparseMemory
@@ -35,6 +36,9 @@ final class MachinePort: GuestPort {
   private let maximumExits: Int64
   /// The buffers under the machine, which must outlive it.
   private let host: SparseHost
+  /// What is checked after an exit.
+  var checks = RunConfiguration.Checks.none
+  private var checkedExits: Int64 = 0
   private var exits: Int64 = 0
   private var level: UInt8 = 0
   private var alignmentCheck = false
@@ -84,6 +88,13 @@ final class MachinePort: GuestPort {
         return .stop
       }
     }
+    if checks == .everyExit, exits != checkedExits {
+      checkedExits = exits
+      if let violation = violation(request.address, outcome) {
+        end(.violation(violation.description))
+        return .stop
+      }
+    }
     switch outcome {
     case .translated(let translation):
       return .filled(
@@ -101,6 +112,17 @@ final class MachinePort: GuestPort {
       end(.hostFailure("an address that is not canonical came to the machine"))
       return .stop
     }
+  }
+
+  /// The first rule that does not hold now, or that this access broke.
+  private func violation(_ address: GuestVirtual, _ outcome: AccessOutcome) -> Violation? {
+    if case .translated(let translation) = outcome,
+      let violation = MachineInspection.violation(
+        of: address, reaching: translation.hostPhysical, in: machine)
+    {
+      return violation
+    }
+    return MachineInspection.violation(in: machine)
   }
 
   override func invalidate(_ address: GuestVirtual) {

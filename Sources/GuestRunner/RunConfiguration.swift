@@ -18,6 +18,14 @@ public struct RunConfiguration: Sendable {
     }
   }
 
+  /// What is checked while the guest runs.
+  public enum Checks: Hashable, Sendable {
+    /// Nothing.
+    case none
+    /// All invariants and the reference translation, after every exit.
+    case everyExit
+  }
+
   /// The image's bytes.
   public var image: [UInt8]
   /// How the image is read.
@@ -46,6 +54,8 @@ public struct RunConfiguration: Sendable {
   public var timeout: Double? = 60
   /// Exits after which the run ends; `nil` for none.
   public var maximumExits: UInt64?
+  /// What is checked while the guest runs.
+  public var checks = Checks.none
   /// Where tracepoints go.
   public var tap = EventTap()
 

@@ -16,6 +16,8 @@ public enum RunEnding: Hashable, Sendable {
   case exitLimit
   /// HLT with interrupts on and nothing that could wake the guest: it would wait for ever.
   case waitingForever
+  /// Something that must hold of the machine did not, under `Checks.everyExit`.
+  case violation(String)
   /// The guest did what the processor does not do.
   case unsupported(String)
   /// The host could not serve the guest.
@@ -60,6 +62,7 @@ public struct RunReport: Sendable {
   public var status: Int32 {
     switch ending {
     case .halted: 0
+    case .violation: 118
     case .guestExit(let value): Int32(truncatingIfNeeded: (value & 0x7F) << 1 | 1)
     case .tripleFault, .unsupported, .hostFailure: 120
     case .timeout, .exitLimit, .waitingForever: 122
@@ -76,8 +79,16 @@ public struct RunReport: Sendable {
     case .exitLimit: "the limit of exits was reached"
     case .waitingForever: "the guest halted with interrupts on and nothing can wake it"
     case .unsupported(let what): "the guest used what the processor does not do: \(what)"
+    case .violation(let what): "a check failed: \(what)"
     case .hostFailure(let what): what
     }
+  }
+
+  /// The dump without the names of functions.
+  public var dumpWithoutSymbols: [String] {
+    var copy = self
+    copy.symbols = SymbolTable()
+    return copy.dump
   }
 
   /// The registers, the last exits and the explained addresses, line by line.

@@ -1,4 +1,5 @@
 import GuestMemory
+import HardwareModel
 import HostMemory
 import PagingUnits
 public import VirtualMachine
@@ -15,12 +16,15 @@ public enum KeptTranslations {
     if machine.hasRequests(of: number) { return nil }
     for place in 0..<machine.translationCapacity(of: number) {
       guard let kept = machine.keptTranslation(in: place, of: number) else { continue }
-      let what = "\(hex(kept.linear.raw)) → \(hex(kept.guestPhysical.raw)) → "
+      let what =
+        "\(hex(kept.linear.raw)) → \(hex(kept.guestPhysical.raw)) → "
         + "\(hex(kept.hostPhysical.raw))"
       let frame = kept.guestPhysical.frame
       guard let slot = machine.slots.slot(containing: frame, in: .normal),
         let page = machine.process.lookUpMapped(slot.hostAddress(of: frame), for: .read)
-      else { return Violation("a kept translation leads to memory that the guest has", found: what) }
+      else {
+        return Violation("a kept translation leads to memory that the guest has", found: what)
+      }
       if page.frame != kept.hostPhysical.frame {
         return Violation(
           "a kept translation leads where the host process has the page",

@@ -52,12 +52,15 @@ public struct TableInvariants {
   private mutating func check(
     _ path: EntryPath, isValid: Bool, _ machine: borrowing VirtualMachine
   ) -> Violation? {
-    let place = "entry \(hex(path.entry.raw)) at \(hex(path.address.raw)), "
+    let place =
+      "entry \(hex(path.entry.raw)) at \(hex(path.address.raw)), "
       + "level \(path.level.depth), frame \(hex(path.frame.number))"
     if path.entry.isFrozen { return Violation("no entry is frozen at rest", found: place) }
     if path.entry.isPresentTable(at: path.level) {
-      let row = machine.tables.arena[machine.tables.page(of: path.entry.frame, machine.process.host)]
-      let isLinked = row.parentEntry == path.address && row.role.level == path.level.below
+      let row = machine.tables.arena[
+        machine.tables.page(of: path.entry.frame, machine.process.host)]
+      let isLinked =
+        row.parentEntry == path.address && row.role.level == path.level.below
         && row.state == .live && row.guestFrame == path.frame
       return isLinked ? nil : Violation("a table and its parent entry agree", found: place)
     }
