@@ -14,6 +14,3 @@ public struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
   /// One line.
   public var description: String { "\(rule): \(found)" }
 }
-
-/// A number as the reports write it.
-func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
