@@ -92,5 +92,5 @@ public struct Disagreement: Sendable {
   }
 }
 
-/// A number in hexadecimal.
-private func hex(_ word: UInt64) -> String { "0x" + String(word, radix: 16) }
+/// A number in hexadecimal, as the reports write it.
+func hex(_ word: UInt64) -> String { "0x" + String(word, radix: 16) }
