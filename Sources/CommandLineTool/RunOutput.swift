@@ -33,11 +33,11 @@ struct RunOutput {
 
   private func writeText() throws {
     var text = TextBuffer()
-    text.append(summary)
+    text.append(string: summary)
     text.endLine()
     if isFailure {
       for line in showsSymbols ? report.dump : report.dumpWithoutSymbols {
-        text.append(line)
+        text.append(string: line)
         text.endLine()
       }
     }
