@@ -145,6 +145,19 @@ import Testing
     #expect(guest.port.delivered.isEmpty)
   }
 
+  @Test("the stack is aligned to 16 bytes before a frame is pushed, without any switch")
+  func alignment() throws {
+    let guest = try TestGuest()
+    #expect(
+      guest.run64([
+        // mov rsp, 0xFFF9; ud2
+        0x48, 0xC7, 0xC4, 0xF9, 0xFF, 0x00, 0x00, 0x0F, 0x0B,
+      ]) == .halted)
+    let frame = guest.processor.state.general[4]
+    #expect(frame == 0xFFF0 - 40)
+    #expect(guest.word(frame + 24) == 0xFFF9)
+  }
+
   @Test("a jump to an address that is not canonical is #GP")
   func wildJump() throws {
     let guest = try TestGuest()
