@@ -51,8 +51,8 @@ struct ModelSpecificRegisters {
   /// Writes a register; `false` raises #GP(0).
   mutating func write(_ index: UInt32, _ value: UInt64) -> Bool {
     switch index {
-    // The capabilities are read-only.
-    case 0xFE, 0x179, 0xCE: return false
+    // The capabilities are read-only, and the feature control register is locked.
+    case 0xFE, 0x179, 0xCE, 0x3A: return false
     // x2APIC mode is not offered, and the local APIC stays where it is.
     case 0x1B where value & 0x400 != 0 || value & ~0xFFF != 0xFEE0_0000: return false
     default: break

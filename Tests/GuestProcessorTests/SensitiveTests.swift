@@ -318,6 +318,20 @@ import Testing
       ]) == .halted)
   }
 
+  @Test("instructions that leave the engine's loop for a moment are no HLT")
+  func notHalting() throws {
+    let guest = try TestGuest()
+    let exit = guest.run64([
+      // mov ecx, 1000; 1: pause; rep nop; loop 1b; wbinvd; sti; nop; cli; fninit; fnclex;
+      // lfence; mov eax, 7; hlt
+      0xB9, 0xE8, 0x03, 0x00, 0x00, 0xF3, 0x90, 0xF3, 0x90, 0xE2, 0xFA, 0x0F, 0x09, 0xFB, 0x90,
+      0xFA, 0xDB, 0xE3, 0xDB, 0xE2, 0x0F, 0xAE, 0xE8, 0xB8, 0x07, 0x00, 0x00, 0x00, 0xF4,
+    ])
+    #expect(exit == .halted)
+    #expect(guest.processor.state.general[0] == 7)
+    #expect(guest.port.delivered.isEmpty)
+  }
+
   @Test("the timestamp counter advances, so that a loop that waits for it ends")
   func timestamp() throws {
     let guest = try TestGuest()
