@@ -27,10 +27,11 @@ public struct WalkPath: Sendable {
   /// The number of the topmost level; 0 when the walk read nothing.
   public let rootDepth: Int
   /// The number of the lowest level read; `rootDepth + 1` when the walk read nothing.
-  public internal(set) var lowestDepth: Int
+  public var lowestDepth: Int
 
+  // `@inlinable`: the path is written at each level of a walk that a client specialises.
   /// A path that read nothing yet.
-  public init(rootDepth: Int) {
+  @inlinable public init(rootDepth: Int) {
     self.rootDepth = rootDepth
     lowestDepth = rootDepth &+ 1
     steps = .init(
@@ -50,7 +51,7 @@ public struct WalkPath: Sendable {
   }
 
   /// Notes an entry one level further down.
-  public mutating func append(_ step: WalkStep, at depth: Int) {
+  @inlinable public mutating func append(_ step: WalkStep, at depth: Int) {
     steps[depth &- 1] = step
     lowestDepth = depth
   }

@@ -166,7 +166,7 @@ extension WalkRules {
 
       let wasAccessed = accessed == format.accessedBit
       let needsDirty =
-        asked.rawValue & PageFaultErrorCode.write.rawValue != 0
+        asked.rawValue & 0b10 != 0
         && word & format.dirtyBit != format.dirtyBit
       if marking == .update && (!wasAccessed || needsDirty) {
         switch mark(path, leaf: depth, dirty: needsDirty, in: &memory) {
