@@ -106,6 +106,7 @@ let package = Package(
     tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
+    tests(of: "HardwareModel", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
     tests(
       of: "VirtualMachine",
       also: [

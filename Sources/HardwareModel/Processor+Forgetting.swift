@@ -1,82 +1,82 @@
 public import PagingUnits
 
-/// What a processor keeps, and how it is made to forget it.
+/// How a processor is made to forget.
 extension Processor {
-  /// Forgets what an instruction or a hypervisor says; the registers tell the current PCID.
+  /// Forgets what an instruction or a hypervisor says; the registers tell the paging mode and the
+  /// current PCID.
   public mutating func invalidate(
     _ what: Invalidation, _ registers: borrowing ControlRegisters
   ) {
-    let current = registers.cr4 & 1 << 17 != 0 ? UInt16(registers.cr3 & 0xFFF) : 0
+    let mode = GuestMode(registers)
+    let identifier = identifier
+    let current = mode.pcid(registers)
     switch what {
     case .everything:
-      kept.forget { _ in true }
-      walks.forgetAll()
+      forget { _, _, _ in true }
+      walks.forgetPhysicals(of: nil)
     case .root(let dimension):
-      let root = dimension.tag
-      kept.forget { $0.root == root }
-      walks.forgetAll()
-    case .allLinear:
-      kept.forget { _ in true }
-      walks.forgetLinear()
-    case .currentSpace: forget(space: current)
-    case .space(let pcid): forget(space: pcid)
-    case .allSpaces:
-      kept.forget { !$0.rights.global }
-      walks.forgetLinear()
+      let tag = dimension.tag
+      // A linear translation without a second dimension bears no root (SDM: a linear mapping).
+      guard tag != 0 else { return }
+      forget { root, _, _ in root == tag }
+      walks.forgetPhysicals(of: tag)
+    case .allRoots:
+      forget { root, _, _ in root != 0 }
+      walks.forgetPhysicals(of: nil)
+    case .allLinear: forget(identifier) { _, _ in true }
+    case .currentSpace: forget(identifier) { pcid, isGlobal in pcid == current && !isGlobal }
+    case .space(let pcid): forget(identifier) { $0 == pcid && !$1 }
+    case .allSpaces: forget(identifier) { !$1 }
     case .linearAddress(let address):
-      forget(address) { $0.pcid == current || $0.rights.global }
+      forget(mode.linear(address.raw), identifier) { $0 == current || $1 }
     case .linearAddressIn(let pcid, let address):
-      forget(address) { $0.pcid == pcid && !$0.rights.global }
+      forget(mode.linear(address.raw), identifier) { $0 == pcid && !$1 }
+    case .linearAddressOf(let identifier, let address):
+      forget(address.raw, identifier) { _, _ in true }
+    case .identifier(let identifier): forget(identifier) { _, _ in true }
+    case .identifierExceptGlobal(let identifier): forget(identifier) { !$1 }
+    case .allIdentifiers:
+      forget { _, space, _ in TranslationTag.identifier(of: space) != 0 }
     }
   }
 
-  private mutating func forget(space pcid: UInt16) {
-    kept.forget { $0.pcid == pcid && !$0.rights.global }
-    walks.forgetLinear()
+  /// Forgets translations and upper entries by root, space and whether they are global, which an
+  /// upper entry never is.
+  private mutating func forget(
+    where isDoomed: (_ root: UInt64, _ space: UInt64, _ isGlobal: Bool) -> Bool
+  ) {
+    kept.forget { isDoomed($0.root, $0.space, $0.rights.global) }
+    walks.forgetUppers { isDoomed($0.root, $0.space, false) }
   }
 
-  private mutating func forget(_ address: GuestVirtual, where isDoomed: (KeptTranslation) -> Bool) {
-    // One address may be kept by pages of several sizes, for different roots and spaces; and a
-    // large page of the guest's by parts, all of which go with any of its addresses.
-    kept.forget { one in
-      let page = ~(one.guestByteCount - 1)
-      return (one.page << 12) & page == address.raw & page && isDoomed(one)
+  /// Forgets translations and upper entries of one VPID or ASID by PCID and whether they are
+  /// global.
+  private mutating func forget(
+    _ identifier: UInt16, where isDoomed: (_ pcid: UInt16, _ isGlobal: Bool) -> Bool
+  ) {
+    forget { _, space, isGlobal in
+      TranslationTag.identifier(of: space) == identifier
+        && isDoomed(TranslationTag.pcid(of: space), isGlobal)
     }
-    // INVLPG forgets the upper entries of every address of the space (SDM volume 3A, "Operations
-    // that Invalidate TLBs and Paging-Structure Caches").
-    walks.forgetLinear()
   }
 
-  /// A translation that is kept, as those who check the TLB see it.
-  public struct Kept: Hashable, Sendable {
-    /// The first linear byte of the page.
-    public var linear: GuestVirtual
-    /// The first guest-physical byte.
-    public var guestPhysical: GuestPhysical
-    /// The first host-physical byte.
-    public var hostPhysical: HostPhysical
-    /// The size of the page.
-    public var level: Level
-    /// Whether a write would go through without a walk.
-    public var isWritable: Bool
-    /// Whether a fetch would be permitted by the second dimension.
-    public var isExecutable: Bool
-    /// The root of the second dimension that it came through.
-    public var root: UInt64
-  }
-
-  /// How many translations there is room for.
-  public var capacity: Int { kept.capacity }
-
-  /// The translation kept in a place, 0..<capacity; `nil` where none is.
-  public func keptTranslation(in place: Int) -> Kept? {
-    let one = kept[place]
-    guard one.page != KeptTranslation.empty else { return nil }
-    return Kept(
-      linear: GuestVirtual(one.page << 12), guestPhysical: GuestPhysical(one.guestPage),
-      hostPhysical: HostPhysical(one.hostPage), level: one.level,
-      isWritable: one.second.write && one.second.dirty && one.rights.dirty,
-      isExecutable: one.second.execute, root: one.root)
+  /// Forgets one address of one VPID or ASID.
+  ///
+  /// A large page of the guest's may be kept by parts, all of which go with any of its addresses;
+  /// and of the upper entries those of every address go (SDM volume 3A, "Operations that Invalidate
+  /// TLBs and Paging-Structure Caches", on INVLPG).
+  private mutating func forget(
+    _ address: UInt64, _ identifier: UInt16,
+    where isDoomed: (_ pcid: UInt16, _ isGlobal: Bool) -> Bool
+  ) {
+    kept.forget {
+      $0.identifier == identifier && $0.isPart(ofPageAround: address)
+        && isDoomed($0.pcid, $0.rights.global)
+    }
+    walks.forgetUppers {
+      TranslationTag.identifier(of: $0.space) == identifier
+        && isDoomed(TranslationTag.pcid(of: $0.space), false)
+    }
   }
 
   /// Gives the translation in a place up for no reason, as any processor may at any time.

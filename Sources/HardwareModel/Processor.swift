@@ -6,10 +6,20 @@ public import PagingUnits
 ///
 /// It knows nothing of the MMU: this is the other party. It decodes entries itself, on purpose, so
 /// that a mistake in one of the two decoders shows.
+///
+/// Where the manuals leave a choice, this processor:
+///
+/// - sets accessed and dirty bits only once the whole access is permitted, by the guest's tables
+///   and by the second dimension, from the top down;
+/// - asks the tables again, from the top, before it faults by something that it kept;
+/// - reads all ones where a guest's tables point outside memory, as an open bus does, and traps for
+///   nothing that a guest can write.
 public struct Processor: ~Copyable {
   let memory: PhysicalMemory
   /// What it can do.
   public let features: ProcessorFeatures
+  /// The VPID or ASID that the guest runs under; a hypervisor sets it before it enters the guest.
+  public var identifier: UInt16 = 0
   /// What it counted.
   public internal(set) var counters = HardwareCounters()
   var kept: TranslationCache
@@ -21,6 +31,9 @@ public struct Processor: ~Copyable {
   public init(memory: PhysicalMemory, features: ProcessorFeatures) {
     precondition(32...52 ~= features.physicalBits, "MAXPHYADDR is 32 to 52 bits")
     precondition(32...52 ~= features.guestPhysicalBits, "MAXPHYADDR is 32 to 52 bits")
+    precondition(
+      32...40 ~= features.largePageBits ?? 40, "4 MiB pages have 32 to 40 bits of address")
+    precondition(features.largestSecondPage <= .page1G, "no page is larger than 1 GiB")
     self.memory = memory
     self.features = features
     kept = TranslationCache(sets: features.translationSets)
@@ -35,47 +48,75 @@ public struct Processor: ~Copyable {
 
   /// Translates a linear address for one access.
   ///
-  /// * `address`: the linear address of the first byte; an access across a page boundary is two.
-  /// * `privilege`: on whose behalf; the registers' CPL is not consulted.
-  /// * `dimension`: what stands behind guest-physical addresses.
+  /// - Parameters:
+  ///   - address: the linear address of the first byte; an access across a page boundary is two.
+  ///   - kind: what the access does; a read-modify-write is a write.
+  ///   - privilege: on whose behalf; the registers' CPL is not consulted.
+  ///   - registers: what decides the paging mode, its rules and the root of the guest's tables.
+  ///   - dimension: what stands behind guest-physical addresses.
+  /// - Returns: where the access goes, or what stops it.
   public mutating func translate(
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
     _ registers: borrowing ControlRegisters, through dimension: SecondDimension
   ) -> HardwareOutcome {
     let mode = GuestMode(registers)
     if mode.isNonCanonical(address.raw) { return .generalProtection }
-    let linear = mode.levels >= 4 ? address.raw : address.raw & 0xFFFF_FFFF
+    let linear = mode.linear(address.raw)
     let access = HardwareAccess(
       kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru)
-    let pcid = Self.currentSpace(registers)
-    if features.translationSets > 0,
-      let place = kept.find(linear, root: dimension.tag, pcid: pcid, digest: mode.digest)
-    {
-      if let hit = use(kept[place], linear, access, mode) {
+    let tag = TranslationTag(
+      root: dimension.tag, identifier: identifier, digest: mode.digest,
+      pcid: mode.pcid(registers))
+    if features.translationSets > 0, let place = kept.find(linear, tag) {
+      let one = kept[place]
+      let usable = Self.usable(one, access, mode)
+      if usable.contains(access.need) {
         counters.hits &+= 1
-        return .translated(hit)
+        return .translated(Self.translation(one, linear, usable))
       }
       // A kept translation that refuses is forgotten and the tables are asked again.
       kept.forget(place)
     }
     counters.misses &+= 1
-    let walk = Walk(
-      linear: linear, access: access, mode: mode, root: dimension.tag, pcid: pcid,
-      dimension: dimension)
+    return walk(Walk(linear: linear, access: access, mode: mode, tag: tag, dimension), registers)
+  }
+
+  /// Walks until nothing changes behind the walk's back, and nothing kept has a part in a refusal.
+  private mutating func walk(
+    _ walk: Walk, _ registers: borrowing ControlRegisters
+  ) -> HardwareOutcome {
     var found = KeptTranslation()
+    var start = features.keepsWalks ? WalkStart.lowest : .top
     while true {
-      switch attempt(walk, registers, &found) {
+      switch attempt(walk, registers, &start, &found) {
       case .changed: continue
-      case .refused: return refusal
+      case .refused:
+        // A fault forgets what was kept for the address, tables included (SDM volume 3A, "Page-Fault
+        // Exceptions" among the operations that invalidate).
+        if start == .below {
+          walks.forget(walk.linear)
+          start = .top
+          continue
+        }
+        while features.translationSets > 0, let place = kept.find(walk.linear, walk.tag) {
+          kept.forget(place)
+        }
+        return refusal
       case .found:
-        let usable = usable(found, access, mode)
+        let usable = Self.usable(found, walk.access, walk.mode)
         if features.translationSets > 0 { kept.keep(found) }
-        return .translated(Self.translation(found, linear, usable))
+        return .translated(Self.translation(found, walk.linear, usable))
       }
     }
   }
 
   /// Translates a guest-physical address for one access that bypasses the guest's own paging.
+  ///
+  /// - Parameters:
+  ///   - address: the guest-physical address of the first byte.
+  ///   - kind: what the access does.
+  ///   - dimension: what stands behind guest-physical addresses.
+  /// - Returns: where the access goes, or the exit that stops it.
   public mutating func translate(
     guestPhysical address: GuestPhysical, _ kind: AccessKind, through dimension: SecondDimension
   ) -> HardwareOutcome {
@@ -91,19 +132,6 @@ public struct Processor: ~Copyable {
         usable: usable, isGlobal: false))
   }
 
-  /// The current PCID; 0 without CR4.PCIDE.
-  private static func currentSpace(_ registers: borrowing ControlRegisters) -> UInt16 {
-    registers.cr4 & 1 << 17 != 0 ? UInt16(truncatingIfNeeded: registers.cr3 & 0xFFF) : 0
-  }
-
-  /// What a kept translation gives this access; `nil` when it does not permit it.
-  private func use(
-    _ one: KeptTranslation, _ linear: UInt64, _ access: HardwareAccess, _ mode: GuestMode
-  ) -> Translation? {
-    let usable = usable(one, access, mode)
-    return usable.contains(access.need) ? Self.translation(one, linear, usable) : nil
-  }
-
   @inline(__always) private static func translation(
     _ one: KeptTranslation, _ linear: UInt64, _ usable: Translation.Usable
   ) -> Translation {
@@ -115,7 +143,7 @@ public struct Processor: ~Copyable {
   }
 
   /// What the same privilege may do without another walk.
-  @inline(__always) private func usable(
+  @inline(__always) private static func usable(
     _ one: KeptTranslation, _ access: HardwareAccess, _ mode: GuestMode
   ) -> Translation.Usable {
     var usable = mode.usable(access, one.rights)

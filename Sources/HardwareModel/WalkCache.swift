@@ -1,6 +1,8 @@
-/// Where a walk may start further down: upper entries and second-dimension translations that a
-/// processor keeps (SDM volume 3A, "Paging-Structure Caches"; volume 3C, "Caching Translation
-/// Information").
+import PagingUnits
+
+/// Where a walk may start further down: upper entries and second-dimension translations.
+///
+/// SDM volume 3A, "Paging-Structure Caches"; volume 3C, "Caching Translation Information".
 ///
 /// The entries lie in slabs of their own: a processor is moved about, and they are kilobytes.
 @safe struct WalkCache: ~Copyable {
@@ -9,9 +11,10 @@
     /// The address bits above what the table covers, tagged with its depth; 0 for none.
     var key: UInt64 = 0
     var root: UInt64 = 0
-    var pcid: UInt16 = 0
+    var space: UInt64 = 0
     var table: UInt64 = 0
-    var rights = GuestRights()
+    /// What the entries above grant and forbid together.
+    var gathered = GatheredBits()
   }
 
   /// A guest-physical page's place in the host.
@@ -20,19 +23,21 @@
     var key: UInt64 = 0
     var root: UInt64 = 0
     var hostPage: UInt64 = 0
-    var pageBytes: UInt64 = 0
+    var level = Level.page4K
     var rights = SecondRights()
   }
 
+  private static let upperCount = 48
+  private static let physicalCount = 64
   private let uppers: UnsafeMutablePointer<Upper>
   private let physicals: UnsafeMutablePointer<Physical>
 
   init() {
-    unsafe uppers = .allocate(capacity: 48)
-    unsafe physicals = .allocate(capacity: 64)
+    unsafe uppers = .allocate(capacity: Self.upperCount)
+    unsafe physicals = .allocate(capacity: Self.physicalCount)
     // SAFETY: both allocations are exactly this large.
-    unsafe uppers.initialize(repeating: Upper(), count: 48)
-    unsafe physicals.initialize(repeating: Physical(), count: 64)
+    unsafe uppers.initialize(repeating: Upper(), count: Self.upperCount)
+    unsafe physicals.initialize(repeating: Physical(), count: Self.physicalCount)
   }
 
   deinit {
@@ -44,19 +49,23 @@
     (address >> (12 + 9 * UInt64(depth))) << 4 | UInt64(depth) | 8
   }
 
-  /// Below 48 for depths 1 to 3.
+  /// Below `upperCount` for depths 1 to 3.
   private static func slot(_ address: UInt64, _ depth: Int) -> Int {
     (depth - 1) * 16 + Int(truncatingIfNeeded: address >> (12 + 9 * UInt64(depth)) & 15)
   }
 
+  private static func slot(_ physical: UInt64) -> Int {
+    Int(truncatingIfNeeded: (physical >> 12) % UInt64(physicalCount))
+  }
+
   /// The lowest kept table on the way of an address: its depth is 1, 2 or 3.
-  func lowestTable(
-    _ address: UInt64, below levels: Int, root: UInt64, pcid: UInt16
-  ) -> (depth: Int, upper: Upper)? {
-    for depth in 1...3 where depth < levels {
-      // SAFETY: a slot is below 48.
+  func lowestTable(_ address: UInt64, _ tag: TranslationTag) -> (depth: Int, upper: Upper)? {
+    for depth in 1...3 {
+      // SAFETY: a slot is below the number of uppers.
       let upper = unsafe uppers[Self.slot(address, depth)]
-      if upper.key == Self.key(address, depth) && upper.root == root && upper.pcid == pcid {
+      if upper.key == Self.key(address, depth) && upper.root == tag.root
+        && upper.space == tag.space
+      {
         return (depth, upper)
       }
     }
@@ -65,42 +74,56 @@
 
   /// Keeps the table of `depth` on the way of an address.
   mutating func keep(
-    _ address: UInt64, depth: Int, root: UInt64, pcid: UInt16, table: UInt64, _ rights: GuestRights
+    _ address: UInt64, depth: Int, _ tag: TranslationTag, table: UInt64, _ gathered: GatheredBits
   ) {
     guard 1...3 ~= depth else { return }
-    // SAFETY: a slot is below 48.
+    // SAFETY: a slot is below the number of uppers.
     unsafe uppers[Self.slot(address, depth)] = Upper(
-      key: Self.key(address, depth), root: root, pcid: pcid, table: table, rights: rights)
+      key: Self.key(address, depth), root: tag.root, space: tag.space, table: table,
+      gathered: gathered)
   }
 
   /// The kept place of a guest-physical page.
   func physical(_ address: UInt64, root: UInt64) -> Physical? {
-    let page = address >> 12
-    // SAFETY: the place is below 64.
-    let found = unsafe physicals[Int(truncatingIfNeeded: page & 63)]
-    return found.key == page + 1 && found.root == root ? found : nil
+    // SAFETY: a slot is below the number of physicals.
+    let found = unsafe physicals[Self.slot(address)]
+    return found.key == (address >> 12) + 1 && found.root == root ? found : nil
   }
 
   /// Keeps the place of a guest-physical page.
   mutating func keep(physical address: UInt64, root: UInt64, _ found: Physical) {
-    let page = address >> 12
     var kept = found
-    kept.key = page + 1
+    kept.key = (address >> 12) + 1
     kept.root = root
-    // SAFETY: the place is below 64.
-    unsafe physicals[Int(truncatingIfNeeded: page & 63)] = kept
+    // SAFETY: a slot is below the number of physicals.
+    unsafe physicals[Self.slot(address)] = kept
   }
 
-  /// Forgets the guest's tables, of every space.
-  mutating func forgetLinear() {
-    // SAFETY: there are 48.
-    for index in 0..<48 { unsafe uppers[index].key = 0 }
+  /// Forgets the place of a guest-physical page, whatever root it came through.
+  mutating func forget(physical address: UInt64) {
+    // SAFETY: a slot is below the number of physicals.
+    unsafe physicals[Self.slot(address)].key = 0
   }
 
-  /// Forgets everything.
-  mutating func forgetAll() {
-    forgetLinear()
-    // SAFETY: there are 64.
-    for index in 0..<64 { unsafe physicals[index].key = 0 }
+  /// Forgets the guest's tables on the way of an address.
+  mutating func forget(_ address: UInt64) {
+    // SAFETY: a slot is below the number of uppers.
+    for depth in 1...3 { unsafe uppers[Self.slot(address, depth)].key = 0 }
+  }
+
+  /// Forgets the guest's tables that `isDoomed` names.
+  mutating func forgetUppers(where isDoomed: (Upper) -> Bool) {
+    for index in 0..<Self.upperCount {
+      // SAFETY: the index is below the number of uppers.
+      if unsafe isDoomed(uppers[index]) { unsafe uppers[index].key = 0 }
+    }
+  }
+
+  /// Forgets the places of guest-physical pages that came through a root; `nil` for any.
+  mutating func forgetPhysicals(of root: UInt64?) {
+    for index in 0..<Self.physicalCount {
+      // SAFETY: the index is below the number of physicals.
+      if unsafe root == nil || physicals[index].root == root { unsafe physicals[index].key = 0 }
+    }
   }
 }
