@@ -113,6 +113,13 @@ let package = Package(
         "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineEvents", "PageTables",
         "PagingUnits", "SparseMemory",
       ]),
+    tests(
+      of: "EventSources", also: ["PagingUnits", "X86Paging"], resources: [.copy("Resources")]),
+    tests(
+      of: "Reports", also: ["PagingUnits", "X86Paging", "MachineEvents"],
+      resources: [.copy("Resources")]),
+    tests(
+      of: "CommandLineTool", also: ["PagingUnits"], resources: [.copy("Resources")]),
     .testTarget(name: "TidyTests", swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),

@@ -46,7 +46,9 @@ struct GuestView {
 
   /// Translates one address.
   mutating func translate(_ address: GuestVirtual, _ access: Access) -> Translation {
-    report(walk(address, access), of: address)
+    // In two steps: within one expression the report would see the view as it was before the walk.
+    let walk = walk(address, access)
+    return report(walk, of: address)
   }
 
   /// A walk's outcome as a report.

@@ -2,7 +2,7 @@
 /// flags and the time.
 ///
 ///                 guest-1000   [001] ...1.  5531.707091: kvm_mmu_get_page: …
-///     └ %16s task ┘ └%-7d┘      └cpu  └flags └ seconds
+///     └ task, 17 ───┘ └──6─┘ cpu  flags  seconds
 ///
 /// The core has no clock: whoever writes a trace says what time it is.
 public struct TracepointPrefix: Hashable, Sendable {
@@ -31,12 +31,12 @@ public struct TracepointPrefix: Hashable, Sendable {
 
   /// Writes everything up to the tracepoint's name.
   public func write(to text: inout TextBuffer) {
-    text.append(repeating: 0x20, times: 16 - task.utf8.count)
+    text.append(repeating: 0x20, times: 17 - task.utf8.count)
     text.append(string: task)
     text.append("-")
     let number = text.count
     text.appendDecimal(taskNumber)
-    text.pad(from: number, to: 7)
+    text.pad(from: number, to: 6)
     text.append(" [")
     text.appendDecimal(processor, width: 3, fill: 0x30)
     text.append("] ...")
