@@ -123,6 +123,7 @@ let package = Package(
     .testTarget(name: "TidyTests", swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
+    .testTarget(name: "GuestsTests", swiftSettings: house),
     tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],
   swiftLanguageModes: [.v6]

@@ -95,6 +95,7 @@ boot_level4:
   .skip 4096
 boot_level3:
   .skip 4096
+  .globl boot_level2
 boot_level2:
   .skip 4096
   .skip 16384
