@@ -175,6 +175,21 @@ import Testing
     #expect(report.ending == .guestExit(value: 71))
   }
 
+  @Test("random bytes as a guest come to an end that is the guest's own", arguments: 0..<40)
+  func randomGuests(seed: UInt64) throws {
+    var chance = SeededNumbers(seed: seed)
+    // Bytes that make sensitive instructions likely.
+    let favoured: [UInt8] = [0x0F, 0x22, 0x30, 0x20, 0x01, 0xCD, 0xCF, 0x66, 0xC0, 0xE0, 0x8E]
+    let code = (0..<2000).map { _ in
+      Bool.random(using: &chance)
+        ? favoured[Int.random(in: 0..<favoured.count, using: &chance)]
+        : UInt8.random(in: 0...255, using: &chance)
+    }
+    let (report, _) = try run(code) { $0.timeout = 0.2 }
+    if case .hostFailure(let what) = report.ending { Issue.record("\(what)") }
+    #expect(!report.dump.isEmpty)
+  }
+
   @Test("a bad image is refused with its place")
   func badImage() {
     #expect(throws: RunError.image(ImageError(offset: 0, reason: .noHeader))) {
