@@ -150,7 +150,7 @@ void check_fault(unsigned line, struct outcome outcome, unsigned error, uintptr_
 }
 void check_reserved(unsigned line, struct outcome outcome, unsigned error, uintptr_t address) {
   struct outcome whole = outcome;
-  whole.error |= ERROR_PRESENT;
+  if (!is_strict()) whole.error |= ERROR_PRESENT;
   check_fault(line, whole, error | ERROR_RESERVED | ERROR_PRESENT, address);
 }
 void check_called(unsigned line, struct outcome outcome) {

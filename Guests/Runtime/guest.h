@@ -112,6 +112,9 @@ struct multiboot_information {
 };
 /// EBX on entry; EAX was checked already.
 extern uint32_t boot_information;
+/// Whether the command line has the word `strict`: then the guest insists on what processors do and
+/// QEMU's own translation does not. The block must be mapped where it lies.
+bool is_strict(void);
 
 // Frames -----------------------------------------------------------------------------------------------
 
@@ -168,7 +171,7 @@ void check_fine(unsigned line, struct outcome outcome);
 #define CHECK_FAULT(outcome, error, address) check_fault(__LINE__, (outcome), (error), (address))
 void check_fault(unsigned line, struct outcome outcome, unsigned error, uintptr_t address);
 /// The same with the reserved-bit flag in the error code. Whether the present flag comes along is
-/// left open: the manuals say it does, QEMU 7.2 leaves it out.
+/// left open unless the guest is strict: the manuals say it does, QEMU 7.2 leaves it out.
 #define CHECK_RESERVED(outcome, error, address) \
   check_reserved(__LINE__, (outcome), (error), (address))
 void check_reserved(unsigned line, struct outcome outcome, unsigned error, uintptr_t address);
