@@ -29,10 +29,10 @@ struct Map: ParsableCommand {
     name: .customLong("table-limit"),
     help: ArgumentHelp(
       "The most tables to look into; more end the list with exit status 3.",
-      discussion: "Tables that point to themselves are countless. Default: 4194304 (16 GiB).",
+      discussion: "Tables that point to themselves are countless. Default: 1048576 (4 GiB of tables).",
       valueName: "n"),
     transform: Quantity.parse)
-  var tableLimit: UInt64 = 1 << 22
+  var tableLimit: UInt64 = 1 << 20
 
   func run() throws {
     var view = try image.open()
