@@ -10,7 +10,8 @@ struct Map: ParsableCommand {
     discussion: """
       Without --pages: runs of addresses with equal rights, with first and last address, \
       size and rights (rwxu: readable, writable, executable, user). With --pages: one line a page \
-      as `translate` writes it, whatever its size. One address space a call: the core's CR3, or --cr3.
+      as `translate` writes it, whatever its size. One address space a call: the core's CR3, or
+      --cr3.
 
       With --nested-root the tables are reached through it, and the physical addresses listed \
       are the inner guest's.

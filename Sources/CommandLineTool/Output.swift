@@ -13,6 +13,7 @@ struct Output: ~Copyable {
 
   /// Writes everything.
   mutating func flush() throws {
+    // SAFETY: the bytes are used inside the call only.
     let problem: Failure? = unsafe text.withBytes { bytes in
       var written = 0
       while written < bytes.count {

@@ -42,6 +42,7 @@ struct RunOutput {
       }
     }
     if showsStatistics { writeStatistics(to: &text) }
+    // SAFETY: the bytes are used inside the call only.
     unsafe text.withBytes { bytes in
       // SAFETY: the bytes live as long as the call; standard error is not checked for errors.
       unsafe _ = Glibc.write(2, bytes.baseAddress, bytes.count)

@@ -70,7 +70,8 @@ extension DirectMMU {
     while id != .none {
       let next = tables.arena.nextActive(after: id)
       if !tables.arena[id].role.isInvalid {
-        // The bit is state: the root leaves its bucket's order, not its bucket, which goes by frame.
+        // The bit is state: the root leaves its bucket's order, not its bucket, which goes by
+        // frame.
         tables.arena[id].role.isInvalid = true
         tables.arena[id].isScheduledToZap = true
       }

@@ -39,9 +39,9 @@ extension CoreProcessor {
   /// The registers that take part in paging, for a core of `architecture`; `nil` when no note has
   /// the control registers.
   ///
-  /// No note has EFER. A dump's machine is x86-64 exactly when the first processor was in long mode,
-  /// which gives LME and LMA; NX is taken to be on wherever the format has the bit. PKRU is in no
-  /// note either and is 0.
+  /// No note has EFER. A dump's machine is x86-64 exactly when the first processor was in long
+  /// mode, which gives LME and LMA; NX is taken to be on wherever the format has the bit. PKRU is
+  /// in no note either and is 0.
   public func registers(in architecture: ELFCore.Architecture) -> ControlRegisters? {
     guard let control else { return nil }
     var registers = ControlRegisters()

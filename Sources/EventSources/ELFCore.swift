@@ -1,9 +1,10 @@
 /// A core file of a machine: its memory by guest-physical address, and its processors.
 ///
 /// This is what QEMU's `dump-guest-memory`, `virsh dump --memory-only` and kdump write: an ELF core
-/// whose `PT_LOAD` program headers say which guest-physical bytes stand where in the file, and whose
-/// `PT_NOTE` holds each processor's registers ("CORE" `NT_PRSTATUS`, and a "QEMU" note with the
-/// control registers) and, from Linux, `VMCOREINFO`. ELF32 and ELF64, little-endian, i386 and x86-64.
+/// whose `PT_LOAD` program headers say which guest-physical bytes stand where in the file, and
+/// whose `PT_NOTE` holds each processor's registers ("CORE" `NT_PRSTATUS`, and a "QEMU" note with
+/// the control registers) and, from Linux, `VMCOREINFO`. ELF32 and ELF64, little-endian, i386 and
+/// x86-64.
 ///
 /// Every size, offset and count is checked before it is followed; what is allocated is bounded by
 /// the size of the file.

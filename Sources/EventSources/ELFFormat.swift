@@ -134,7 +134,8 @@ struct ProgramHeader {
       throw ImageError(
         offset: place, .fileExceedsMemory(inFile: byteCount, inMemory: memoryByteCount))
     }
-    // The last byte may be the last of the address space, so the size is compared with what is left.
+    // The last byte may be the last of the address space, so the size is compared with what is
+    // left.
     guard memoryByteCount == 0 || memoryByteCount - 1 <= UInt64.max - physical else {
       throw ImageError(
         offset: place, .beyondAddressSpace(start: physical, size: memoryByteCount))

@@ -1,7 +1,7 @@
 /// The bytes of a file that somebody else read or mapped, addressed from 0.
 ///
-/// A small value that owns nothing. Numbers are little-endian and need no alignment. Whoever follows
-/// an offset found in the file asks `contains` first; a read outside traps.
+/// A small value that owns nothing. Numbers are little-endian and need no alignment. Whoever
+/// follows an offset found in the file asks `contains` first; a read outside traps.
 @safe public struct FileBytes: @unchecked Sendable {
   private let bytes: UnsafeRawBufferPointer
 

@@ -73,8 +73,8 @@ public struct LayeredImage: GuestTableMemory, Sendable {
     return mapping.address
   }
 
-  /// The access by which a processor reads tables: a write when it keeps accessed bits in the second
-  /// dimension (SDM volume 3C, "Accessed and Dirty Flags for EPT").
+  /// The access by which a processor reads tables: a write when it keeps accessed bits in the
+  /// second dimension (SDM volume 3C, "Accessed and Dirty Flags for EPT").
   private func tableAccess(_ second: SecondDimension) -> AccessKind {
     second.rules.format.accessedBit != 0 ? .write : .read
   }

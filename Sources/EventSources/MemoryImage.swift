@@ -13,9 +13,9 @@ public struct MemoryImage: Sendable {
 
   /// An image of `pieces` in any order.
   ///
-  /// Pieces may overlap where they agree: cores of running kernels list the kernel's own text twice,
-  /// and cores by virtual address list shared frames more than once. Throws where they disagree, or
-  /// when finding that out would take far longer than reading the files.
+  /// Pieces may overlap where they agree: cores of running kernels list the kernel's own text
+  /// twice, and cores by virtual address list shared frames more than once. Throws where they
+  /// disagree, or when finding that out would take far longer than reading the files.
   public init(_ pieces: [ImagePiece]) throws(ImageError) {
     let sorted = pieces.sorted { left, right in
       left.start != right.start ? left.start < right.start : left.last > right.last

@@ -14,6 +14,7 @@ import PagingUnits
   init(sets: Int) {
     precondition(sets >= 0 && sets & (sets - 1) == 0, "a TLB has a power of two of sets, or none")
     self.sets = sets
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe ways = .allocate(capacity: max(sets * 4, 1))
     unsafe victims = .allocate(capacity: max(sets, 1))
     // SAFETY: both allocations are exactly this large, or larger.

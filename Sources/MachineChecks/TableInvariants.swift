@@ -9,8 +9,8 @@ public import VirtualMachine
 ///
 /// * A table's one parent entry is the entry that points to it, and its level is one less.
 /// * No entry is frozen while nothing happens.
-/// * A leaf maps the host frame that memslot and host page table give, of no larger size, and grants
-///   no write that either refuses.
+/// * A leaf maps the host frame that memslot and host page table give, of no larger size, and
+/// grants   no write that either refuses.
 /// * An entry says "device" only where no slot is, or is too old to be used.
 /// * The statistics count exactly the leaves that the scan finds.
 public struct TableInvariants {

@@ -72,6 +72,7 @@ public enum ProcessorCounter: UInt8, Hashable, Sendable, CaseIterable {
 
   /// Every statistic at 0.
   public init() {
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe values = .allocate(capacity: 32)
     for index in 0..<32 {
       // SAFETY: the index lies inside the allocation.

@@ -33,18 +33,21 @@ public enum InterleavingPoint: UInt8, Hashable, Sendable, CaseIterable {
 
   /// Nobody is let in.
   public init() {
+    // SAFETY: without a function nothing is ever called.
     unsafe context = nil
     unsafe hook = nil
   }
 
   /// Hands control to `hook` at every point; `context` must outlive every copy.
   @unsafe public init(context: UnsafeMutableRawPointer, hook: Hook) {
+    // SAFETY: the caller promises that the context outlives every copy.
     unsafe self.context = context
     unsafe self.hook = hook
   }
 
   /// Lets others in, if anybody listens.
   @inline(__always) public func reach(_ point: InterleavingPoint) {
+    // SAFETY: both fields are only read here.
     guard let hook = unsafe hook, let context = unsafe context else { return }
     // SAFETY: whoever made the value keeps the context alive.
     unsafe hook(context, point.rawValue)

@@ -71,18 +71,21 @@ public struct PendingFlush: ~Copyable {
 
   /// No processor exists, so nothing has to forget.
   public init() {
+    // SAFETY: without a function nothing is ever called.
     unsafe context = nil
     unsafe hook = nil
   }
 
   /// Flushes through `hook`; `context` must outlive every copy.
   @unsafe public init(context: UnsafeMutableRawPointer, hook: Hook) {
+    // SAFETY: the caller promises that the context outlives every copy.
     unsafe self.context = context
     unsafe self.hook = hook
   }
 
   /// Returns when no processor holds a translation of these frames any more.
   public func flush(_ frames: Range<GuestFrame>) {
+    // SAFETY: both fields are only read here.
     guard let hook = unsafe hook, let context = unsafe context else { return }
     // SAFETY: whoever made the value keeps the context alive.
     unsafe hook(context, frames.lowerBound.number, frames.upperBound - frames.lowerBound)

@@ -15,6 +15,7 @@ import Synchronization
   public init(readerCount: Int) {
     precondition(1...4096 ~= readerCount, "a machine has 1 to 4096 readers")
     self.readerCount = readerCount
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe began = .allocate(capacity: readerCount)
     for index in 0..<readerCount {
       // SAFETY: the index lies inside the allocation.

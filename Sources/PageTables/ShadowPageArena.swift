@@ -34,6 +34,7 @@ public import PagingUnits
     self.capacity = capacity
     lock = YieldingLock(interleaver: interleaver)
     // Row 0 names no table. Untouched rows cost address space only.
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe rows = .allocate(capacity: capacity + 1)
     unsafe buckets = .allocate(capacity: Self.bucketCount)
     // SAFETY: both allocations are exactly this large.

@@ -5,8 +5,9 @@ public import PagingUnits
 ///
 /// The word has the kernel's layout, because tracepoints record it:
 ///
-///     31:24 23:19 18          17    16     15    14    13 12 11      10:8   7      6:5      4    3:0
-///     smm   -     passthrough guest ad-off smap  smep  wp nx invalid access direct quadrant 4-byte level
+///     31:24 smm     23:19 -       18 passthrough  17 guest mode   16 A/D disabled
+///     15 SMAP & !WP 14 SMEP & !WP 13 CR0.WP       12 EFER.NX      11 invalid
+///     10:8 access   7 direct      6:5 quadrant    4 4-byte gpte   3:0 level
 public struct ShadowPageRole: Hashable, Sendable {
   /// The kernel's word.
   public private(set) var word: UInt32

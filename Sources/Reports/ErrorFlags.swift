@@ -1,6 +1,6 @@
 extension TextBuffer {
-  /// Writes an error code's bits as the kernel's flag printer does: names joined by `|` in the order
-  /// P, W, U, RSVD, F, and whatever is left in hexadecimal; nothing for 0 (KVM:
+  /// Writes an error code's bits as the kernel's flag printer does: names joined by `|` in the
+  /// order P, W, U, RSVD, F, and whatever is left in hexadecimal; nothing for 0 (KVM:
   /// `kvm_mmu_trace_pferr_flags`).
   public mutating func appendErrorFlags(_ code: UInt64) {
     let start = count

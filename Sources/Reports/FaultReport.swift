@@ -33,7 +33,8 @@ public struct FaultReport: Hashable, Sendable {
 
   /// Writes the members `gva` and `fault` as JSON without braces.
   ///
-  /// A page fault of the guest's own has the error code alone; everything else also says what it is.
+  /// A page fault of the guest's own has the error code alone; everything else also says what it
+  /// is.
   public func appendMembers(to text: inout TextBuffer) {
     text.append("\"gva\":")
     text.appendQuotedHex(linear.raw)

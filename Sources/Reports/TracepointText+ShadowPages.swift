@@ -17,8 +17,8 @@ extension TextBuffer {
     }
   }
 
-  /// Writes a shadow page (KVM: `KVM_MMU_PAGE_PRINTK`): its generation, frame, level, the size of the
-  /// guest's entries, quadrant, rights, and whether NX and accessed/dirty bits are in use.
+  /// Writes a shadow page (KVM: `KVM_MMU_PAGE_PRINTK`): its generation, frame, level, the size of
+  /// the guest's entries, quadrant, rights, and whether NX and accessed/dirty bits are in use.
   mutating func appendShadowPage(_ page: ShadowPageRecord) {
     let role = ShadowPageRoleFields(page.role)
     field("sp gen ", UInt64(page.generation))

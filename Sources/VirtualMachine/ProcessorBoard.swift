@@ -36,6 +36,7 @@ struct ProcessorRequests: OptionSet, Sendable {
   init(count: Int, interleaver: Interleaver) {
     self.count = count
     self.interleaver = interleaver
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe slots = .allocate(capacity: count)
     for index in 0..<count {
       // SAFETY: the index lies inside the allocation.

@@ -16,6 +16,7 @@ extension VirtualMachine {
   public func access(
     _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
   ) -> AccessOutcome {
+    // SAFETY: `travel` hands out the caller's own processor.
     unsafe travel(number) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
@@ -91,8 +92,8 @@ extension VirtualMachine {
   ) -> AccessOutcome? {
     let request = faultRequest(for: exit, number)
     last = request.address
-    let processor = unsafe processor(number)
     // SAFETY: the processor is the caller's own, and nothing else borrows its fault state.
+    let processor = unsafe processor(number)
     let outcome = unsafe direct.fault(
       request, in: processor.pointee.root, &processor.pointee.faultState, tables, slots, process,
       processor.pointee.counters, telling: self)

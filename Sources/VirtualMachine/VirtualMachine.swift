@@ -44,10 +44,12 @@ import PagingUnits
     precondition(1...4095 ~= configuration.processors, "a machine has 1 to 4095 processors")
     self.configuration = configuration
     let memory = process.host.memory
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe board = .allocate(capacity: 1)
     // SAFETY: one element, freed in `deinit`.
     unsafe board.initialize(
       to: ProcessorBoard(count: configuration.processors, interleaver: watch.interleaver))
+    // SAFETY: the board is freed after the tables that hold the flusher.
     let flusher = unsafe TranslationFlusher(context: UnsafeMutableRawPointer(board)) {
       context, _, _ in
       // SAFETY: the board lives as long as the machine whose tables hold the flusher.

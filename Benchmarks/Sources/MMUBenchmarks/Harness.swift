@@ -57,8 +57,9 @@ extension Case {
 
 /// A sequence of addresses that looks random and is the same on both sides.
 ///
-/// Each address depends on the last answer (whose low bits are 0, which no compiler and no processor
-/// knows): what is timed is one walk after another, as a program that misses waits for them.
+/// Each address depends on the last answer (whose low bits are 0, which no compiler and no
+/// processor knows): what is timed is one walk after another, as a program that misses waits for
+/// them.
 struct Addresses {
   private var state: UInt64 = 0x9E37_79B9_7F4A_7C15
   private let mask: UInt64
