@@ -91,8 +91,8 @@ public struct Processor: ~Copyable {
       switch attempt(walk, registers, &start, &found) {
       case .changed: continue
       case .refused:
-        // A fault forgets what was kept for the address, tables included (SDM volume 3A, "Page-Fault
-        // Exceptions" among the operations that invalidate).
+        // A fault forgets what was kept for the address, tables included (SDM volume 3A,
+        // "Page-Fault Exceptions" among the operations that invalidate).
         if start == .below {
           walks.forget(walk.linear)
           start = .top

@@ -33,6 +33,7 @@ import PagingUnits
   private let physicals: UnsafeMutablePointer<Physical>
 
   init() {
+    // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe uppers = .allocate(capacity: Self.upperCount)
     unsafe physicals = .allocate(capacity: Self.physicalCount)
     // SAFETY: both allocations are exactly this large.

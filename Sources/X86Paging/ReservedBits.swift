@@ -17,7 +17,8 @@ public struct ReservedBits: Sendable {
     pdpteMask = 0
   }
 
-  // `@inlinable`: asked at each level of a walk, where a call would copy the table (28 % of a walk).
+  // `@inlinable`: asked at each level of a walk, where a call would copy the table (28 % of a
+  // walk).
   /// Whether `word`, present at `depth`, has a reserved bit set.
   @inlinable public func isViolated(by word: UInt64, at depth: Int) -> Bool {
     let row = Int(truncatingIfNeeded: (word &>> 7) & 1) &* 5 &+ depth &- 1

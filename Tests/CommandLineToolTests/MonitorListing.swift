@@ -6,8 +6,8 @@ struct MonitorListing {
   struct Page {
     let linear: UInt64
     let physical: UInt64
-    /// Nine letters or dashes: X for no-execute, Global, large Page, Dirty, Accessed, Cache disable,
-    /// write Through, User, Writable.
+    /// Nine letters or dashes: X for no-execute, Global, large Page, Dirty, Accessed, Cache
+    /// disable, write Through, User, Writable.
     let flags: String
 
     var byteCount: UInt64 { flags.contains("P") ? 2 << 20 : 4096 }
