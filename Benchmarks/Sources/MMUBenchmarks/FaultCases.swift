@@ -9,15 +9,16 @@ import SparseMemory
 import VirtualMachine
 import X86Paging
 
-/// A machine whose host has every page already, and the same tables by hand for the baseline.
+/// A machine whose host has every page already.
+///
+/// The baseline walks the very same tables: the host process's and ours. It installs and empties raw
+/// entries and leaves the tables as it found them, so that no account is wrong afterwards.
 final class Faulter {
   static let pages: UInt64 = 1 << 18
   let machine: VirtualMachine
-  let hand: Tables
-  let hostHand: Tables
-  let handMemory: SparseBuffer
   let handRecords: SparseBuffer
   let buffers: SparseHost
+  let base: HostVirtual
   var state = FaultState()
   let statistics = CounterRow()
   let root: ShadowPageID
@@ -27,14 +28,13 @@ final class Faulter {
       let process = try? HostAddressSpace(sharing: buffers.makeHost()),
       let base = try? process.add(
         HostRegionRequest(byteCount: Self.pages << 12, backing: .anonymous(largestPage: .page4K))),
-      let handMemory = try? SparseBuffer(byteCount: 16 << 30),
       let handRecords = try? SparseBuffer(byteCount: 1 << 28)
     else { fatalError("no address space") }
     for page in 0..<Self.pages {
       _ = process.lookUp(base + page << 12, for: .write, telling: Unnotified())
     }
     self.buffers = buffers
-    self.handMemory = handMemory
+    self.base = base
     self.handRecords = handRecords
     var configuration = MachineConfiguration()
     configuration.prefetch = .absent
@@ -47,12 +47,9 @@ final class Faulter {
     else { fatalError("no slot") }
     _ = machine.tables.topUp(&state.cache, from: machine.process.host)
     root = machine.direct.root(of: .normal, machine.tables, &state.cache)
-    hand = Tables(
-      in: handMemory.memory, from: Self.pages * 2, span: Self.pages << 12, present: 7, leaf: 0xB77)
-    hostHand = Tables(
-      in: handMemory.memory, from: Self.pages * 3, span: Self.pages << 12, present: 7, leaf: 0x67)
     // The tables stand before anything is timed.
     for page in stride(from: UInt64(0), to: Self.pages, by: 512) { fault(page) }
+    _ = zap(Int(Self.pages))
   }
 
   deinit {
@@ -86,13 +83,18 @@ final class Faulter {
     return fixed
   }
 
+  private var bytes: UnsafeMutablePointer<UInt8> {
+    buffers.memory.unsafeBase.assumingMemoryBound(to: UInt8.self)
+  }
+
+  private var nestedRoot: UInt64 { machine.tables.arena[root].frame.address.raw }
+
   func baseline(_ count: Int) -> UInt64 {
-    var slot = baseline_slot(base: 0, count: Self.pages, host: 0)
-    let memory = handMemory.unsafeBase.assumingMemoryBound(to: UInt8.self)
+    var slot = baseline_slot(base: 0, count: Self.pages, host: base.raw)
     var sum: UInt64 = 0
     for index in 0..<count {
       sum = baseline_fault(
-        memory, &slot, hostHand.root, hand.root, page(index, after: sum) << 12)
+        bytes, &slot, machine.process.root.address.raw, nestedRoot, page(index, after: sum) << 12)
     }
     return sum
   }
@@ -110,7 +112,7 @@ final class Faulter {
 
   func baselineZap(_ count: Int) -> UInt64 {
     baseline_zap(
-      handMemory.unsafeBase.assumingMemoryBound(to: UInt8.self),
-      handRecords.unsafeBase.assumingMemoryBound(to: UInt8.self), hand.root, 0, UInt64(count))
+      bytes, handRecords.unsafeBase.assumingMemoryBound(to: UInt8.self), nestedRoot, 0,
+      UInt64(count))
   }
 }

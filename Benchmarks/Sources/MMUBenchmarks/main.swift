@@ -29,17 +29,22 @@ func cases(counting: Bool) -> [(key: String, make: () -> Case)] {
       "fault",
       {
         let faulter = Faulter()
-        var isFirst = true
         return Case(
           name: "direct fault that installs one 4 KiB entry", unit: "fault", bound: 4,
           ours: { count in
-            if !isFirst { _ = faulter.zap(Int(Faulter.pages)) }
-            isFirst = false
             let start = now()
             let fixed = faulter.faults(count)
             elapsed = now() - start
+            if !counting { _ = faulter.zap(Int(Faulter.pages)) }
             return fixed
-          }, baseline: faulter.baseline, round: Int(Faulter.pages))
+          },
+          baseline: { count in
+            let start = now()
+            let sum = faulter.baseline(count)
+            elapsed = now() - start
+            if !counting { _ = faulter.baselineZap(Int(Faulter.pages)) }
+            return sum
+          }, round: Int(Faulter.pages))
       }
     ))
   made.append(
