@@ -66,7 +66,8 @@ public struct WalkRules: Sendable {
   ) -> PermissionTable.Controls {
     var controls: PermissionTable.Controls = []
     if CR0Layout.writeProtect.isSet(in: registers.cr0) { controls.insert(.writeProtect) }
-    // 4-byte entries have no execute-disable bit, and fetches are not told apart there either.
+    // 4-byte entries have no execute-disable bit, and fetches are not told apart there either (SDM
+    // volume 3A, "Page-Fault Error Codes"; KVM sets the fetch bit whenever EFER.NXE is 1).
     let noExecute = EFERLayout.noExecute.isSet(in: registers.efer)
     if mode != .bits32 && noExecute { controls.insert(.noExecute) }
     if CR4Layout.executionPrevention.isSet(in: registers.cr4) {
