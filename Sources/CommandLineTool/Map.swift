@@ -30,7 +30,7 @@ struct Map: ParsableCommand {
     name: .customLong("table-limit"),
     help: ArgumentHelp(
       "The most tables to look into; more end the list with exit status 3.",
-      discussion: "Tables that point to themselves are countless. Default: 1048576 (4 GiB of tables).",
+      discussion: "Tables may point to themselves. Default: 1048576 (4 GiB of tables).",
       valueName: "n"),
     transform: Quantity.parse)
   var tableLimit: UInt64 = 1 << 20
