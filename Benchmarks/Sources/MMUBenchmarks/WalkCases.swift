@@ -15,13 +15,13 @@ final class Walker {
   let span: UInt64
 
   init(span: UInt64, nested: Bool) {
-    guard let buffer = try? SparseBuffer(byteCount: 64 << 30) else {
+    guard let buffer = try? SparseBuffer(byteCount: span * 8) else {
       fatalError("no address space")
     }
     self.buffer = buffer
     self.span = span
     let memory = buffer.memory
-    let start = (32 as UInt64) << 18
+    let start = (span * 4) >> 12
     // Accessed and dirty already, so that the walks only read.
     let guest = Tables(
       in: memory, from: nested ? span >> 13 : start, span: nested ? span / 2 : span, present: 0x27,
