@@ -114,6 +114,9 @@ extension Processor {
         hookSensitive(at: page + UInt64(start))
       }
     }
+    // A block of the engine's may run on into the next page, and the engine looks for hooks on its
+    // first instruction there before it fetches from it, that is before that page is scanned.
+    hookSensitive(at: linear(page &+ 4096))
     // An instruction may begin with prefixes here and have its opcode in the next page.
     var tail = 4096
     while tail > 4092, Self.isPrefix(bytes[tail - 1]) {

@@ -11,8 +11,8 @@ import X86Paging
 
 /// A machine whose host has every page already.
 ///
-/// The baseline walks the very same tables: the host process's and ours. It installs and empties raw
-/// entries and leaves the tables as it found them, so that no account is wrong afterwards.
+/// The baseline walks the very same tables: the host process's and ours. It installs and empties
+/// raw entries and leaves the tables as it found them, so that no account is wrong afterwards.
 final class Faulter {
   static let pages: UInt64 = 1 << 18
   let machine: VirtualMachine
