@@ -35,6 +35,8 @@ extension GuestMode {
   /// What accesses of this privilege may do on a page with these rights.
   @inline(__always)
   func usable(_ access: HardwareAccess, _ rights: GuestRights) -> Translation.Usable {
+    // Without paging there are no rules, whatever CR4 says.
+    if levels == 0 { return [.read, .write, .fetch] }
     var (read, write, fetch) = (true, rights.write, rights.execute || !noExecute)
     if access.isUser {
       read = rights.user
