@@ -12,14 +12,39 @@ struct KeptTranslation {
   var guestPage: UInt64 = 0
   /// The page's first host-physical byte.
   var hostPage: UInt64 = 0
-  /// The size of the guest's own page, of which this may be a part: INVLPG forgets all its parts.
-  var guestByteCount: UInt64 = 4096
+  /// The base-2 logarithm of the size of the guest's own page, of which this may be a part: INVLPG
+  /// forgets all its parts.
+  var guestShift: UInt8 = 12
   /// The smaller page of the two dimensions: how far this reaches.
   var level = Level.page4K
-  var rights = GuestRights()
-  var second = SecondRights()
+  var rights = GuestRights.all
+  /// The protection key.
+  var protectionKey: UInt8 = 0
+  var second = SecondRights.all
 
   static let empty: UInt64 = 0
+
+  /// No translation.
+  init() {}
+
+  /// What a walk found for an address.
+  @inline(__always)
+  init(
+    linear: UInt64, _ tag: TranslationTag, guest: UInt64, _ found: SecondFound,
+    _ guestLevel: Level, _ rights: GuestRights, key protectionKey: UInt8
+  ) {
+    level = min(guestLevel, found.level)
+    let inPage = level.byteCount &- 1
+    key = KeptTranslation.key(linear, level)
+    root = tag.root
+    space = tag.space
+    guestPage = guest & ~inPage
+    hostPage = found.host & ~inPage
+    guestShift = 3 &+ 9 &* guestLevel.depth
+    self.rights = rights
+    self.protectionKey = protectionKey
+    second = found.rights
+  }
 
   /// The key of the page of a level around an address.
   @inline(__always) static func key(_ address: UInt64, _ level: Level) -> UInt64 {
@@ -33,21 +58,20 @@ struct KeptTranslation {
 
   /// Whether the guest's page around this one holds the address.
   func isPart(ofPageAround address: UInt64) -> Bool {
-    (linear ^ address) & ~(guestByteCount &- 1) == 0
+    (linear ^ address) &>> UInt64(guestShift) == 0
   }
 
   /// Whether an access with this tag may use it; a global one serves every PCID.
   @inline(__always) func serves(_ tag: TranslationTag) -> Bool {
-    let ignored = rights.global ? TranslationTag.pcidBits : 0
+    let ignored = rights.contains(.global) ? TranslationTag.pcidBits : 0
     return root == tag.root && (space ^ tag.space) & ~ignored == 0
   }
-}
 
-/// What the entries of the second dimension say together.
-struct SecondRights {
-  var read = true
-  var write = true
-  var execute = true
-  /// Whether a write needs no dirty bit set in the second dimension any more.
-  var dirty = true
+  /// What accesses may do without another walk, as far as the second dimension and the dirty bits
+  /// permit.
+  @inline(__always) var ready: Translation.Usable {
+    var ready = Translation.Usable(rawValue: second.rawValue & 0b101)
+    if second.isSuperset(of: [.write, .dirty]) && rights.contains(.dirty) { ready.insert(.write) }
+    return ready
+  }
 }

@@ -18,10 +18,8 @@ enum EPTBits {
 /// The walk of extended page tables (SDM volume 3C, "EPT Translation Mechanism").
 extension Processor {
   mutating func walkEPT(
-    _ access: SecondAccess, _ eptp: UInt64, _ found: inout SecondFound
+    _ access: SecondAccess, _ eptp: UInt64, _ levels: Int, _ found: inout SecondFound
   ) -> WalkStep {
-    let levels = Int(truncatingIfNeeded: eptp >> 3 & 7) &+ 1
-    precondition(levels == 4 || levels == 5, "VM entry refuses an EPT pointer of another length")
     let address = access.address
     // An address that the tables cannot tell from a lower one has no translation.
     if address >> (levels == 5 ? 57 : 48) != 0 { return leave(access.violation(0)) }
@@ -52,16 +50,17 @@ extension Processor {
       table = entry & EntryBits.address
       depth &-= 1
     }
-    let rights = SecondRights(
-      read: all & EPTBits.read != 0, write: all & EPTBits.write != 0,
-      execute: all & EPTBits.execute != 0)
-    guard access.isPermitted(read: rights.read, write: rights.write, fetch: rights.execute)
-    else { return leave(access.violation(all & EPTBits.rights)) }
-    settle(entry, depth, address, &found)
+    // The bits of rights stand as they stand in entries.
+    let rights = SecondRights(rawValue: UInt8(truncatingIfNeeded: all & EPTBits.rights))
+    guard access.isPermitted(rights) else { return leave(access.violation(all & EPTBits.rights)) }
+    Self.settle(entry, depth, address, &found)
     found.rights = rights
-    guard eptp & EPTBits.pointerMarks != 0 else { return .found }
+    guard eptp & EPTBits.pointerMarks != 0 else {
+      found.rights.insert(.dirty)
+      return .found
+    }
     let isDirty = entry & EPTBits.dirty != 0
-    found.rights.dirty = isDirty || access.writes
+    if isDirty || access.writes { found.rights.insert(.dirty) }
     if all & EPTBits.accessed == 0 || (access.writes && !isDirty) {
       let dirty = access.writes ? EPTBits.dirty : 0
       guard markSecond(trail, from: levels, to: depth, accessed: EPTBits.accessed, dirty: dirty)

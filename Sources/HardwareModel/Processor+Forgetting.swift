@@ -7,7 +7,7 @@ extension Processor {
   public mutating func invalidate(
     _ what: Invalidation, _ registers: borrowing ControlRegisters
   ) {
-    let mode = GuestMode(registers)
+    let mode = GuestMode(registers, features)
     let identifier = identifier
     let current = mode.pcid(registers)
     switch what {
@@ -45,7 +45,7 @@ extension Processor {
   private mutating func forget(
     where isDoomed: (_ root: UInt64, _ space: UInt64, _ isGlobal: Bool) -> Bool
   ) {
-    kept.forget { isDoomed($0.root, $0.space, $0.rights.global) }
+    kept.forget { isDoomed($0.root, $0.space, $0.rights.contains(.global)) }
     walks.forgetUppers { isDoomed($0.root, $0.space, false) }
   }
 
@@ -71,7 +71,7 @@ extension Processor {
   ) {
     kept.forget {
       $0.identifier == identifier && $0.isPart(ofPageAround: address)
-        && isDoomed($0.pcid, $0.rights.global)
+        && isDoomed($0.pcid, $0.rights.contains(.global))
     }
     walks.forgetUppers {
       TranslationTag.identifier(of: $0.space) == identifier

@@ -9,7 +9,6 @@ extension Processor {
     _ walk: Walk, _ registers: borrowing ControlRegisters, _ start: inout WalkStart,
     _ result: inout KeptTranslation
   ) -> WalkStep {
-    let mode = walk.mode
     if mode.levels < 4 { return attemptShort(walk, registers, &result) }
     var depth = mode.levels
     var root = registers.cr3 & EntryBits.address
@@ -48,21 +47,18 @@ extension Processor {
       depth &-= 1
     }
     let isDirty = entry & EntryBits.dirty != 0
-    let rights = GuestRights(
-      write: gathered.write, user: gathered.user, execute: gathered.execute,
-      key: UInt32(truncatingIfNeeded: entry >> 59 & 15), dirty: isDirty || walk.writes,
-      global: mode.globalPages && entry & EntryBits.global != 0)
-    guard permits(rights, walk) else { return .refused }
+    let key = UInt8(truncatingIfNeeded: entry >> 59 & 15)
+    guard let rights = rights(gathered, entry, key: key, walk) else { return .refused }
     let level = Level(depth)
     let page = entry & EntryBits.address & ~(level.byteCount &- 1)
     guard
-      finish(walk, guestPage: page, level, of: level.byteCount, rights, &result) == .found
+      finish(walk, guestPage: page, level, rights, key: key, &result) == .found
     else { return .refused }
     if !gathered.accessed || (walk.writes && !isDirty) {
       let step = mark(walk, trail, from: top, root, to: depth)
       if step != .found { return step }
     }
-    if features.keepsWalks { remember(walk, trail, above, from: top, to: depth) }
+    if features.keepsWalks { remember(walk.linear, walk.tag, trail, above, from: top, to: depth) }
     return .found
   }
 
@@ -89,16 +85,21 @@ extension Processor {
 
   /// Says why the guest gets a page fault; `present` holds the bits that tell what is wrong.
   mutating func refuse(_ walk: Walk, present: UInt32) -> WalkStep {
-    refusal = .pageFault(errorCode: present | walk.mode.errorCode(walk.access))
+    refusal = .pageFault(errorCode: present | mode.errorCode(walk.access))
     return .refused
   }
 
-  /// Whether the guest's entries permit the access; the fault stands in `refusal` otherwise.
-  @inline(__always)
-  mutating func permits(_ rights: GuestRights, _ walk: Walk) -> Bool {
-    if walk.mode.usable(walk.access, rights).contains(walk.access.need) { return true }
-    refusal = .pageFault(errorCode: walk.mode.refusal(walk.access, rights))
-    return false
+  /// What the entries of a walk grant, as they will be once marked; `nil` for a fault, which
+  /// stands in `refusal`.
+  mutating func rights(
+    _ gathered: GatheredBits, _ leaf: UInt64, key: UInt8, _ walk: Walk
+  ) -> GuestRights? {
+    var rights = gathered.rights
+    if leaf & EntryBits.dirty != 0 || walk.writes { rights.insert(.dirty) }
+    if leaf & EntryBits.global != 0 && mode.globalPages { rights.insert(.global) }
+    if mode.usable(walk.access, rights, key: key).contains(walk.access.need) { return rights }
+    refusal = .pageFault(errorCode: mode.refusal(walk.access, rights, key: key))
+    return nil
   }
 
   /// The bits that an entry's place and kind make reserved, in 4- and 5-level paging.
@@ -115,17 +116,16 @@ extension Processor {
   }
 
   /// Keeps the tables that a walk went through; `above` is what the entries higher up say.
-  private mutating func remember(
-    _ walk: Walk, _ trail: WalkTrail, _ above: GatheredBits, from top: Int,
-    to leaf: Int
+  mutating func remember(
+    _ linear: UInt64, _ tag: TranslationTag, _ trail: WalkTrail, _ above: GatheredBits,
+    from top: Int, to leaf: Int
   ) {
     var gathered = above
     var depth = top
     while depth > leaf {
       let entry = trail.entries[depth]
       gathered.gather(entry)
-      walks.keep(
-        walk.linear, depth: depth - 1, walk.tag, table: entry & EntryBits.address, gathered)
+      walks.keep(linear, depth: depth - 1, tag, table: entry & EntryBits.address, gathered)
       depth -= 1
     }
   }
@@ -133,27 +133,19 @@ extension Processor {
   /// Takes the page through the second dimension.
   ///
   /// `guestPage` is the first guest-physical byte of the page around the address, `guestLevel` its
-  /// size as far as translations are kept, `guestByteCount` its size in the guest's tables.
-  @inline(__always)
+  /// size as far as translations are kept, which is half of a 4 MiB page's.
   mutating func finish(
-    _ walk: Walk, guestPage: UInt64, _ guestLevel: Level, of guestByteCount: UInt64,
-    _ rights: GuestRights, _ result: inout KeptTranslation
+    _ walk: Walk, guestPage: UInt64, _ guestLevel: Level, _ rights: GuestRights, key: UInt8,
+    _ result: inout KeptTranslation
   ) -> WalkStep {
     let address = guestPage | walk.linear & (guestLevel.byteCount &- 1)
     var found = SecondFound()
-    if case .none = walk.dimension {
-      found.host = address
-    } else {
-      guard
-        second(address, walk.access.kind, .final, linear: walk.linear, walk.dimension, &found)
-      else { return .refused }
-    }
-    let level = min(guestLevel, found.level)
-    let inPage = level.byteCount &- 1
+    guard
+      second(address, walk.access.kind, .final, linear: walk.linear, walk.dimension, &found)
+    else { return .refused }
     result = KeptTranslation(
-      key: KeptTranslation.key(walk.linear, level), root: walk.tag.root, space: walk.tag.space,
-      guestPage: address & ~inPage, hostPage: found.host & ~inPage,
-      guestByteCount: guestByteCount, level: level, rights: rights, second: found.rights)
+      linear: walk.linear, walk.tag, guest: address, found, guestLevel, rights, key: key)
+    if mode.levels == 2 && guestLevel == .page2M { result.guestShift = 22 }
     return .found
   }
 }

@@ -37,8 +37,9 @@ extension Processor {
     return Kept(
       linear: GuestVirtual(one.linear), guestPhysical: GuestPhysical(one.guestPage),
       hostPhysical: HostPhysical(one.hostPage), level: one.level,
-      isWritable: one.second.write && one.second.dirty && one.rights.dirty,
-      isExecutable: one.second.execute, isGlobal: one.rights.global, pcid: one.pcid,
+      isWritable: one.ready.contains(.write),
+      isExecutable: one.ready.contains(.fetch), isGlobal: one.rights.contains(.global),
+      pcid: one.pcid,
       identifier: one.identifier, root: SecondDimension.root(ofTag: one.root))
   }
 }

@@ -17,7 +17,7 @@ extension Processor {
     _ walk: Walk, _ trail: WalkTrail, from top: Int, _ root: UInt64,
     to leaf: Int
   ) -> WalkStep {
-    let isShort = walk.mode.levels == 2
+    let isShort = mode.levels == 2
     var table = root
     var depth = top
     while depth >= leaf {

@@ -31,15 +31,17 @@ extension Processor {
       table = entry & EntryBits.address
       depth &-= 1
     }
-    let rights = SecondRights(
-      read: gathered.user, write: gathered.write, execute: gathered.execute)
-    guard rights.read,
-      access.isPermitted(read: rights.read, write: rights.write, fetch: rights.execute)
-    else { return leave(access.nestedFault(1)) }
-    settle(entry, depth, address, &found)
+    let granted = gathered.rights
+    var rights: SecondRights = granted.contains(.user) ? .read : []
+    if granted.contains(.write) { rights.insert(.write) }
+    if granted.contains(.execute) { rights.insert(.execute) }
+    guard granted.contains(.user), access.isPermitted(rights) else {
+      return leave(access.nestedFault(1))
+    }
+    Self.settle(entry, depth, address, &found)
     found.rights = rights
     let isDirty = entry & EntryBits.dirty != 0
-    found.rights.dirty = isDirty || access.writes
+    if isDirty || access.writes { found.rights.insert(.dirty) }
     if !gathered.accessed || (access.writes && !isDirty) {
       let dirty = access.writes ? EntryBits.dirty : 0
       guard markSecond(trail, from: levels, to: depth, accessed: EntryBits.accessed, dirty: dirty)

@@ -5,7 +5,7 @@ import PagingUnits
 struct SecondFound {
   var host: UInt64 = 0
   var level = Level.page1G
-  var rights = SecondRights()
+  var rights = SecondRights.all
 }
 
 /// The second dimension (SDM volume 3C, "The Extended Page Table Mechanism (EPT)"; APM volume 2,
@@ -16,25 +16,15 @@ extension Processor {
     _ address: UInt64, _ kind: AccessKind, _ purpose: SecondPurpose, linear: UInt64?,
     _ dimension: SecondDimension, _ found: inout SecondFound
   ) -> Bool {
-    let writes: Bool
-    switch dimension {
-    case .none:
+    if case .none = dimension {
       found.host = address
       return true
-    case .ept(let eptp):
-      writes = kind == .write || (purpose == .table && eptp & EPTBits.pointerMarks != 0)
-    // A walk of the guest's tables may set accessed bits there, so all of it is a write.
-    case .npt: writes = kind == .write || purpose == .table
     }
+    let writes = dimension.writes(kind, purpose)
     if features.keepsWalks, let known = walks.physical(address, root: dimension.tag) {
-      let rights = known.rights
-      let permits =
-        (kind == .fetch ? rights.execute : rights.read)
-        && (!writes || (rights.write && rights.dirty))
-      if permits {
+      if known.permits(kind, writes: writes) {
         counters.walkHits &+= 1
-        found = SecondFound(
-          host: known.hostPage | address & 0xFFF, level: known.level, rights: rights)
+        found = known.found(address)
         return true
       }
       // What an exit may come from is not kept (SDM volume 3C, "Operations that Invalidate Cached
@@ -46,17 +36,14 @@ extension Processor {
     var step = WalkStep.changed
     while step == .changed {
       switch dimension {
-      case .ept(let eptp): step = walkEPT(access, eptp, &found)
-      case .npt(let ncr3, let levels): step = walkNPT(access, ncr3, Int(levels.rawValue), &found)
+      case .ept(let eptp): step = walkEPT(access, eptp, dimension.levels, &found)
+      case .npt(let ncr3, _): step = walkNPT(access, ncr3, dimension.levels, &found)
       case .none: preconditionFailure("no second dimension has nothing to walk")
       }
     }
     guard step == .found else { return false }
     if features.keepsWalks {
-      walks.keep(
-        physical: address, root: dimension.tag,
-        WalkCache.Physical(
-          hostPage: found.host & ~0xFFF, level: found.level, rights: found.rights))
+      walks.keep(physical: address, root: dimension.tag, WalkCache.Physical(found))
     }
     return true
   }
@@ -67,7 +54,7 @@ extension Processor {
   }
 
   /// What a leaf says of the address.
-  @inline(__always) func settle(
+  @inline(__always) static func settle(
     _ entry: UInt64, _ depth: Int, _ address: UInt64, _ found: inout SecondFound
   ) {
     let level = Level(depth)

@@ -8,10 +8,9 @@ extension Processor {
     _ walk: Walk, _ registers: borrowing ControlRegisters,
     _ result: inout KeptTranslation
   ) -> WalkStep {
-    switch walk.mode.levels {
+    switch mode.levels {
     case 0:
-      return finish(
-        walk, guestPage: walk.linear & ~0xFFF, .page4K, of: 4096, GuestRights(dirty: true), &result)
+      return finish(walk, guestPage: walk.linear & ~0xFFF, .page4K, .all, key: 0, &result)
     case 2: return attempt32(walk, root: registers.cr3 & 0xFFFF_F000, &result)
     default: return attemptPAE(walk, registers, &result)
     }
@@ -39,21 +38,21 @@ extension Processor {
       trail.entries[depth] = entry
       if entry & EntryBits.present == 0 { return refuse(walk, present: 0) }
       // Bit 7 is ignored, not reserved, without CR4.PSE; in a level-1 entry it is the PAT bit.
-      let isLarge = depth == 2 && entry & EntryBits.pageSize != 0 && walk.mode.pageSizeExtension
+      let isLarge = depth == 2 && entry & EntryBits.pageSize != 0 && mode.pageSizeExtension
       if isLarge && entry & largeReserved != 0 { return refuse(walk, present: 1 | 1 << 3) }
       gathered.gather(entry)
       if depth == 1 || isLarge { break }
       table = entry & 0xFFFF_F000
       depth = 1
     }
-    guard let rights = rights(gathered, entry, walk) else { return .refused }
+    guard let rights = rights(gathered, entry, key: 0, walk) else { return .refused }
     let step: WalkStep
     if depth == 1 {
-      step = finish(walk, guestPage: entry & 0xFFFF_F000, .page4K, of: 4096, rights, &result)
+      step = finish(walk, guestPage: entry & 0xFFFF_F000, .page4K, rights, key: 0, &result)
     } else {
       // A 4 MiB page is kept as its 2 MiB halves, told apart by bit 21 of the address.
       let page = (entry >> 13 & 0xFF) << 32 | entry & 0xFFC0_0000 | walk.linear & 0x20_0000
-      step = finish(walk, guestPage: page, .page2M, of: 4 << 20, rights, &result)
+      step = finish(walk, guestPage: page, .page2M, rights, key: 0, &result)
     }
     return step == .found ? mark(walk, trail, from: 2, root, to: depth) : step
   }
@@ -86,7 +85,7 @@ extension Processor {
       pdpte = registers.pdptes[Int(truncatingIfNeeded: index)]
     }
     if pdpte & EntryBits.present == 0 { return refuse(walk, present: 0) }
-    if !walk.mode.noExecute { reserved |= EntryBits.noExecute }
+    if !mode.noExecute { reserved |= EntryBits.noExecute }
     let root = pdpte & EntryBits.address
     var table = root
     var gathered = GatheredBits()
@@ -110,21 +109,10 @@ extension Processor {
       table = entry & EntryBits.address
       depth = 1
     }
-    guard let rights = rights(gathered, entry, walk) else { return .refused }
+    guard let rights = rights(gathered, entry, key: 0, walk) else { return .refused }
     let level = Level(depth)
     let page = entry & EntryBits.address & ~(level.byteCount - 1)
-    let step = finish(walk, guestPage: page, level, of: level.byteCount, rights, &result)
+    let step = finish(walk, guestPage: page, level, rights, key: 0, &result)
     return step == .found ? mark(walk, trail, from: 2, root, to: depth) : step
-  }
-
-  /// What the entries of a walk grant, as they will be once marked; `nil` for a fault.
-  private mutating func rights(
-    _ gathered: GatheredBits, _ leaf: UInt64, _ walk: Walk
-  ) -> GuestRights? {
-    let rights = GuestRights(
-      write: gathered.write, user: gathered.user, execute: gathered.execute, key: 0,
-      dirty: leaf & EntryBits.dirty != 0 || walk.writes,
-      global: walk.mode.globalPages && leaf & EntryBits.global != 0)
-    return permits(rights, walk) ? rights : nil
   }
 }

@@ -22,6 +22,10 @@ public struct Processor: ~Copyable {
   public var identifier: UInt16 = 0
   /// What it counted.
   public internal(set) var counters = HardwareCounters()
+  /// The rules of the guest's control registers, as they last were.
+  var mode: GuestMode
+  /// The second dimension, as it last was.
+  var secondMode: SecondMode
   var kept: TranslationCache
   var walks = WalkCache()
   /// Why the walk under way was refused; it says so by returning, the reason stands here.
@@ -36,6 +40,8 @@ public struct Processor: ~Copyable {
     precondition(features.largestSecondPage <= .page1G, "no page is larger than 1 GiB")
     self.memory = memory
     self.features = features
+    mode = GuestMode(ControlRegisters(), features)
+    secondMode = SecondMode(.none, features)
     kept = TranslationCache(sets: features.translationSets)
   }
 
@@ -59,7 +65,7 @@ public struct Processor: ~Copyable {
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
     _ registers: borrowing ControlRegisters, through dimension: SecondDimension
   ) -> HardwareOutcome {
-    let mode = GuestMode(registers)
+    if !mode.isCurrent(registers) { mode = GuestMode(registers, features) }
     if mode.isNonCanonical(address.raw) { return .generalProtection }
     let linear = mode.linear(address.raw)
     let access = HardwareAccess(
@@ -69,7 +75,7 @@ public struct Processor: ~Copyable {
       pcid: mode.pcid(registers))
     if features.translationSets > 0, let place = kept.find(linear, tag) {
       let one = kept[place]
-      let usable = Self.usable(one, access, mode)
+      let usable = usable(one, access)
       if usable.contains(access.need) {
         counters.hits &+= 1
         return .translated(Self.translation(one, linear, usable))
@@ -78,21 +84,28 @@ public struct Processor: ~Copyable {
       kept.forget(place)
     }
     counters.misses &+= 1
-    return walk(Walk(linear: linear, access: access, mode: mode, tag: tag, dimension), registers)
+    var found = KeptTranslation()
+    if !goStraight(linear, access, tag, root: registers.cr3, dimension, &found) {
+      let walk = Walk(linear: linear, access: access, tag: tag, dimension)
+      guard goCarefully(walk, registers, &found) else { return refusal }
+    }
+    if features.translationSets > 0 { kept.keep(found) }
+    return .translated(Self.translation(found, linear, usable(found, access)))
   }
 
-  /// Walks until nothing changes behind the walk's back, and nothing kept has a part in a refusal.
-  private mutating func walk(
-    _ walk: Walk, _ registers: borrowing ControlRegisters
-  ) -> HardwareOutcome {
-    var found = KeptTranslation()
+  /// Walks until nothing changes behind the walk's back, and nothing kept has a part in a refusal,
+  /// which then stands in `refusal`.
+  private mutating func goCarefully(
+    _ walk: Walk, _ registers: borrowing ControlRegisters, _ found: inout KeptTranslation
+  ) -> Bool {
     var start = features.keepsWalks ? WalkStart.lowest : .top
     while true {
       switch attempt(walk, registers, &start, &found) {
       case .changed: continue
+      case .found: return true
       case .refused:
-        // A fault forgets what was kept for the address, tables included (SDM volume 3A,
-        // "Page-Fault Exceptions" among the operations that invalidate).
+        // A page fault forgets what was kept for the address, tables included (SDM volume 3A,
+        // "Operations that Invalidate TLBs and Paging-Structure Caches").
         if start == .below {
           walks.forget(walk.linear)
           start = .top
@@ -101,11 +114,7 @@ public struct Processor: ~Copyable {
         while features.translationSets > 0, let place = kept.find(walk.linear, walk.tag) {
           kept.forget(place)
         }
-        return refusal
-      case .found:
-        let usable = Self.usable(found, walk.access, walk.mode)
-        if features.translationSets > 0 { kept.keep(found) }
-        return .translated(Self.translation(found, walk.linear, usable))
+        return false
       }
     }
   }
@@ -122,10 +131,9 @@ public struct Processor: ~Copyable {
   ) -> HardwareOutcome {
     var found = SecondFound()
     guard second(address.raw, kind, .final, linear: nil, dimension, &found) else { return refusal }
-    var usable: Translation.Usable = []
-    if found.rights.read { usable.insert(.read) }
-    if found.rights.write && found.rights.dirty { usable.insert(.write) }
-    if found.rights.execute { usable.insert(.fetch) }
+    // The bits of rights stand as they stand in what is usable.
+    var usable = Translation.Usable(rawValue: found.rights.rawValue & 0b101)
+    if found.rights.isSuperset(of: [.write, .dirty]) { usable.insert(.write) }
     return .translated(
       Translation(
         hostPhysical: HostPhysical(found.host), guestPhysical: address, level: found.level,
@@ -139,17 +147,12 @@ public struct Processor: ~Copyable {
     return Translation(
       hostPhysical: HostPhysical(one.hostPage | offset),
       guestPhysical: GuestPhysical(one.guestPage | offset), level: one.level, usable: usable,
-      isGlobal: one.rights.global)
+      isGlobal: one.rights.contains(.global))
   }
 
   /// What the same privilege may do without another walk.
-  @inline(__always) private static func usable(
-    _ one: KeptTranslation, _ access: HardwareAccess, _ mode: GuestMode
-  ) -> Translation.Usable {
-    var usable = mode.usable(access, one.rights)
-    if !one.second.read { usable.remove(.read) }
-    if !(one.second.write && one.second.dirty && one.rights.dirty) { usable.remove(.write) }
-    if !one.second.execute { usable.remove(.fetch) }
-    return usable
+  @inline(__always)
+  private func usable(_ one: KeptTranslation, _ access: HardwareAccess) -> Translation.Usable {
+    mode.usable(access, one.rights, key: one.protectionKey).intersection(one.ready)
   }
 }

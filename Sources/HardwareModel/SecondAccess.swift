@@ -17,9 +17,9 @@ struct SecondAccess {
   let purpose: SecondPurpose
   let linear: UInt64?
 
-  @inline(__always) func isPermitted(read: Bool, write: Bool, fetch: Bool) -> Bool {
-    if kind == .fetch { return fetch }
-    return (!writes || write) && (kind == .write || read)
+  func isPermitted(_ rights: SecondRights) -> Bool {
+    if kind == .fetch { return rights.contains(.execute) }
+    return (!writes || rights.contains(.write)) && (kind == .write || rights.contains(.read))
   }
 
   /// The exit of an EPT violation; `rights` are those that all entries of the walk give, 0 where

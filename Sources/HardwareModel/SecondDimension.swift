@@ -31,6 +31,34 @@ public enum SecondDimension: Hashable, Sendable {
     }
   }
 
+  var isEPT: Bool { if case .ept = self { true } else { false } }
+
+  /// How many levels the tables have.
+  ///
+  /// Traps for an EPT pointer that no VM entry accepts, which is the caller's mistake.
+  @inline(__always) var levels: Int {
+    switch self {
+    case .none: return 0
+    case .npt(_, let levels): return Int(levels.rawValue)
+    case .ept(let eptp):
+      let levels = Int(truncatingIfNeeded: eptp &>> 3 & 7) &+ 1
+      precondition(levels == 4 || levels == 5, "VM entry refuses an EPT pointer of another length")
+      return levels
+    }
+  }
+
+  /// Whether an access counts as a write: it is one, or it reads a table of the guest's, in which
+  /// NPT always and EPT with accessed and dirty bits might have to set a bit.
+  @inline(__always) func writes(_ kind: AccessKind, _ purpose: SecondPurpose) -> Bool {
+    if kind == .write { return true }
+    guard purpose == .table else { return false }
+    switch self {
+    case .none: return false
+    case .ept(let eptp): return eptp & EPTBits.pointerMarks != 0
+    case .npt: return true
+    }
+  }
+
   /// The root that a tag names, if it names one.
   static func root(ofTag tag: UInt64) -> HostPhysical? {
     tag & 1 != 0 ? HostPhysical(tag & EntryBits.address) : nil

@@ -4,22 +4,19 @@ import PagingUnits
 struct Walk {
   let linear: UInt64
   let access: HardwareAccess
-  let mode: GuestMode
   let tag: TranslationTag
   let dimension: SecondDimension
 
   init(
-    linear: UInt64, access: HardwareAccess, mode: GuestMode, tag: TranslationTag,
-    _ dimension: SecondDimension
+    linear: UInt64, access: HardwareAccess, tag: TranslationTag, _ dimension: SecondDimension
   ) {
     self.linear = linear
     self.access = access
-    self.mode = mode
     self.tag = tag
     self.dimension = dimension
   }
 
-  var writes: Bool { access.kind == .write }
+  var writes: Bool { access.writes }
 }
 
 /// Where a walk of the guest's tables starts.
@@ -46,6 +43,8 @@ enum WalkStep {
 struct WalkTrail {
   var places = InlineArray<6, UInt64>(repeating: 0)
   var entries = InlineArray<6, UInt64>(repeating: 0)
+
+  @inline(__always) init() {}
 }
 
 /// What entries say together.
@@ -60,10 +59,11 @@ struct GatheredBits {
     any |= entry
   }
 
-  var write: Bool { all & EntryBits.write != 0 }
-  var user: Bool { all & EntryBits.user != 0 }
-  /// Whether no entry forbids execution.
-  var execute: Bool { any & EntryBits.noExecute == 0 }
+  /// What entries of every format but EPT's grant together.
+  @inline(__always) var rights: GuestRights {
+    GuestRights(
+      rawValue: UInt8(truncatingIfNeeded: (all &>> 1 & 3) | (~any &>> 63) &<< 2))
+  }
   var accessed: Bool { all & EntryBits.accessed != 0 }
 }
 

@@ -24,7 +24,28 @@ import PagingUnits
     var root: UInt64 = 0
     var hostPage: UInt64 = 0
     var level = Level.page4K
-    var rights = SecondRights()
+    var rights = SecondRights.all
+
+    /// Nothing.
+    init() {}
+
+    /// What a walk found.
+    init(_ found: SecondFound) {
+      hostPage = found.host & ~0xFFF
+      level = found.level
+      rights = found.rights
+    }
+
+    /// Whether it may be used for an access.
+    func permits(_ kind: AccessKind, writes: Bool) -> Bool {
+      rights.contains(kind == .fetch ? .execute : .read)
+        && (!writes || rights.isSuperset(of: [.write, .dirty]))
+    }
+
+    /// What it says of an address of the page.
+    func found(_ address: UInt64) -> SecondFound {
+      SecondFound(host: hostPage | address & 0xFFF, level: level, rights: rights)
+    }
   }
 
   private static let upperCount = 48
