@@ -98,7 +98,13 @@ extension VirtualMachine {
       request, in: processor.pointee.root, &processor.pointee.faultState, tables, slots, process,
       processor.pointee.counters, telling: self)
     switch outcome {
-    case .retry, .fixed, .spurious, .writeProtected: return nil
+    case .fixed, .spurious, .writeProtected: return nil
+    case .retry:
+      // Whoever is in the way has to get on first, and may be waiting for this look to end.
+      tables.quiet.leave(number)
+      tables.interleaver.reach(.waitingForLock)
+      tables.quiet.enter(number)
+      return nil
     case .emulate:
       unsafe processor.pointee.counters.add(to: .mmio_exits)
       return .device(request.address)
