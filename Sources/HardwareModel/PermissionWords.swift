@@ -1,7 +1,7 @@
 import PagingUnits
 
-/// Who may do what on a page, worked out beforehand: one word for each kind of privilege, three bits
-/// in it for each set of rights.
+/// Who may do what on a page, worked out beforehand: one word for each kind of privilege, three
+/// bits in it for each set of rights.
 struct PermissionWords {
   /// What the rules tell privileges by.
   enum Holder: Int {
