@@ -82,7 +82,8 @@ final class Walker {
         let walker = Walker(span: span, nested: nested)
         return Case(
           name: "\(nested ? "2" : "1")-dimensional TLB-miss walk, \(label)", unit: "walk",
-          bound: 1.5, ours: walker.walk, baseline: walker.baseline, round: 200_000)
+          bound: span > 1 << 30 ? 1.5 : 0, ours: walker.walk, baseline: walker.baseline,
+          round: 200_000)
       }
     }
   }
