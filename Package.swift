@@ -46,7 +46,8 @@ let package = Package(
     .executable(name: "penumbra", targets: ["CommandLineTool"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // Floor 0
@@ -90,6 +91,14 @@ let package = Package(
         "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
         "VirtualMachine", "SparseMemory", "GuestProcessor", "MachineChecks",
       ]),
+    .target(
+      name: "MachineSimulation",
+      dependencies: [
+        "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+        "HardwareModel", "EventSources", "Reports", "DirectMMU", "VirtualMachine", "SparseMemory",
+        "MachineChecks", .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: house),
     // The guest that ships inside the executable.
     .target(name: "CDemonstrationGuest"),
     // Roof
@@ -97,7 +106,7 @@ let package = Package(
       name: "CommandLineTool",
       dependencies: [
         "PagingUnits", "X86Paging", "MachineEvents", "EventSources", "Reports", "MachineChecks",
-        "GuestRunner", "CDemonstrationGuest",
+        "GuestRunner", "MachineSimulation", "CDemonstrationGuest",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
@@ -124,6 +133,12 @@ let package = Package(
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
     .testTarget(name: "GuestsTests", swiftSettings: house),
+    tests(
+      of: "MachineSimulation",
+      also: [
+        "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "VirtualMachine",
+        "MachineChecks",
+      ]),
     tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,3 +1,4 @@
+import EventSources
 import Glibc
 import PagingUnits
 

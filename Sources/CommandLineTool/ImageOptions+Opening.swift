@@ -52,7 +52,7 @@ extension ImageOptions {
   /// Splits `FILE@GPA`; a name without an address, or with another word after the sign, is a name.
   static func split(_ argument: String) -> (name: String, address: UInt64) {
     guard let sign = argument.lastIndex(of: "@"),
-      let address = try? Quantity.parse(String(argument[argument.index(after: sign)...]))
+      let address = try? Quantity.option(String(argument[argument.index(after: sign)...]))
     else { return (argument, 0) }
     return (String(argument[..<sign]), address)
   }

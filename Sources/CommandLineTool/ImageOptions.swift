@@ -23,34 +23,34 @@ struct ImageOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Which processor of the core.", discussion: "Counted from 0.", valueName: "n"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var cpu: UInt64 = 0
 
   @Option(
     help: ArgumentHelp("CR0.", discussion: "Default: the core's; 0x80010001.", valueName: "word"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var cr0: UInt64?
 
   @Option(
     help: ArgumentHelp("CR3.", discussion: "Default: the core's.", valueName: "word"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var cr3: UInt64?
 
   @Option(
     help: ArgumentHelp("CR4.", discussion: "Default: the core's; 0x20.", valueName: "word"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var cr4: UInt64?
 
   @Option(
     help: ArgumentHelp(
       "IA32_EFER.", discussion: "Default: what the core lets conclude; 0xd00.",
       valueName: "word"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var efer: UInt64?
 
   @Option(
     help: ArgumentHelp("PKRU.", discussion: "Default: 0.", valueName: "word"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var pkru: UInt64 = 0
 
   @Option(
@@ -58,7 +58,7 @@ struct ImageOptions: ParsableArguments {
     help: ArgumentHelp(
       "MAXPHYADDR: address bits from here on are reserved.", discussion: "32 to 52; default 52.",
       valueName: "n"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var physicalBits: UInt64 = 52
 
   @Option(
@@ -67,7 +67,7 @@ struct ImageOptions: ParsableArguments {
       "EPT pointer of a second dimension in the same image.",
       discussion: "CR3 and the guest's tables are then addresses of the inner guest.",
       valueName: "eptp"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var nestedRoot: UInt64?
 
   func validate() throws {

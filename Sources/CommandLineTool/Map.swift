@@ -1,3 +1,4 @@
+import EventSources
 import ArgumentParser
 import PagingUnits
 import Reports
@@ -32,7 +33,7 @@ struct Map: ParsableCommand {
       "The most tables to look into; more end the list with exit status 3.",
       discussion: "Tables may point to themselves. Default: 1048576 (4 GiB of tables).",
       valueName: "n"),
-    transform: Quantity.parse)
+    transform: Quantity.option)
   var tableLimit: UInt64 = 1 << 20
 
   func run() throws {

@@ -1,3 +1,4 @@
+import EventSources
 import ArgumentParser
 import CDemonstrationGuest
 import GuestRunner
@@ -103,7 +104,7 @@ struct Run: ParsableCommand {
     var configuration = RunConfiguration(image: try MappedFile(image, for: "image").array)
     configuration.imageName = image
     if let flat {
-      guard let address = try? Quantity.parse(flat), let narrow = UInt32(exactly: address) else {
+      guard let address = try? Quantity.option(flat), let narrow = UInt32(exactly: address) else {
         throw Failure("--flat \(flat): an address below 4GiB was expected")
       }
       configuration.kind = .flat(address: narrow)

@@ -1,3 +1,4 @@
+import EventSources
 import ArgumentParser
 import GuestProcessor
 import GuestRunner
@@ -90,7 +91,7 @@ struct MachineOptions: ParsableArguments {
     }
     let bytes: UInt64
     do {
-      bytes = try Quantity.parse(memory)
+      bytes = try Quantity.option(memory)
     } catch {
       throw Failure("--memory \(memory): \(Quantity.expected) was expected")
     }

@@ -1,3 +1,4 @@
+import EventSources
 import ArgumentParser
 import Glibc
 import PagingUnits
@@ -36,7 +37,7 @@ struct Translate: ParsableCommand {
     let parsed = try addresses.map { text in
       if text == "-" { return nil as GuestVirtual? }
       do {
-        return try GuestVirtual(Quantity.parse(text))
+        return try GuestVirtual(Quantity.option(text))
       } catch {
         throw Failure("address \"\(text)\": \(Quantity.expected) was expected")
       }

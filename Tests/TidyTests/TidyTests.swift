@@ -10,7 +10,7 @@ private let floors: [[String]] = [
   [],
   ["VirtualMachine"],
   ["SparseMemory", "GuestProcessor", "MachineChecks"],
-  ["GuestRunner"],
+  ["GuestRunner", "MachineSimulation"],
   ["CommandLineTool"],
 ]
 

@@ -1,24 +1,20 @@
-import ArgumentParser
-
-/// A number as the command line has it: decimal or 0x hexadecimal, with an optional binary unit.
-enum Quantity {
+/// A number as the command line and scenarios have it: decimal or 0x hexadecimal, with an optional binary unit.
+public enum Quantity {
   /// What every number on the command line may look like.
-  static let expected =
+  public static let expected =
     "a number below 2^64, decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB if wanted,"
 
-  /// Reads an option's value; throws a sentence that says what was expected.
-  static func parse(_ text: String) throws -> UInt64 {
+  /// Reads a number from text; `nil` when it is none, or does not fit 64 bits.
+  public static func parse(_ text: String) -> UInt64? {
     var copy = text
-    let value = copy.withUTF8 { bytes in
+    return copy.withUTF8 { bytes in
       // SAFETY: the bytes live as long as the call.
       unsafe parse(UnsafeRawBufferPointer(bytes))
     }
-    guard let value else { throw ValidationError("\(expected) was expected") }
-    return value
   }
 
   /// Reads a number from bytes; `nil` when there is anything else, or it does not fit 64 bits.
-  static func parse(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
+  public static func parse(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
     // SAFETY: every index below stays under `count`, which the buffer checks as well.
     let count = bytes.count
     var index = 0
