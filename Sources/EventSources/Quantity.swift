@@ -1,4 +1,5 @@
-/// A number as the command line and scenarios have it: decimal or 0x hexadecimal, with an optional binary unit.
+/// A number as the command line and scenarios have it: decimal or 0x hexadecimal, with an optional
+/// binary unit.
 public enum Quantity {
   /// What every number on the command line may look like.
   public static let expected =

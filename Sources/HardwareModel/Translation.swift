@@ -13,6 +13,18 @@ public struct Translation: Hashable, Sendable {
   /// Whether the guest's entry is global.
   public var isGlobal: Bool
 
+  /// A translation in full.
+  public init(
+    hostPhysical: HostPhysical, guestPhysical: GuestPhysical, level: Level, usable: Usable,
+    isGlobal: Bool
+  ) {
+    self.hostPhysical = hostPhysical
+    self.guestPhysical = guestPhysical
+    self.level = level
+    self.usable = usable
+    self.isGlobal = isGlobal
+  }
+
   /// What an access may do without another walk.
   public struct Usable: OptionSet, Hashable, Sendable {
     /// The bits.

@@ -3,6 +3,7 @@ import GuestMemory
 import HardwareModel
 import PageTables
 import PagingUnits
+import X86Paging
 
 /// The configuration in each room's own words.
 extension MachineConfiguration {
@@ -41,9 +42,18 @@ extension MachineConfiguration {
     features.vendor = vendor == .intel ? .intel : .amd
     features.physicalBits = UInt64(physicalBits)
     features.guestPhysicalBits = UInt64(guestPhysicalBits)
+    features.hasGigabytePages = gigabytePages == .present
     features.hasExecuteOnly = executeOnly == .present
     features.translationSets = translationSets
     features.keepsWalks = keepsWalks == .present
+    return features
+  }
+
+  /// The guest's processor as far as the format of its tables is concerned.
+  var guestPaging: PagingFeatures {
+    var features = PagingFeatures(physicalBits: UInt64(guestPhysicalBits))
+    features.vendor = vendor == .intel ? .intel : .amd
+    features.hasGigabytePages = gigabytePages == .present
     return features
   }
 }

@@ -8,6 +8,14 @@ public struct MachineConfiguration: Sendable {
   public var physicalBits = 46
   /// The MAXPHYADDR that the guest sees, 32…52 bits, at most the host's.
   public var guestPhysicalBits = 46
+  /// Whether the guest's tables may map 1 GiB pages.
+  public var gigabytePages = Support.present
+  /// The bits of CR4 that the guest's processor lacks: setting one raises #GP.
+  ///
+  /// Without being told, what the model does not have: bits above PKE, 15 and 19.
+  public var reservedCR4: UInt64 = ~0x77_7FFF
+  /// The bits of EFER that the guest's processor lacks: setting one raises #GP.
+  public var reservedEFER: UInt64 = ~0xFD01
   /// The levels of a direct root: 4 or 5.
   public var rootLevel = Level.level4
   /// The largest page that a leaf maps.

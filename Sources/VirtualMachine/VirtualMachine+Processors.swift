@@ -30,6 +30,12 @@ extension VirtualMachine {
     dropRoot(number)
   }
 
+  /// Which memslots a processor goes by.
+  public func addressSpace(of number: Int) -> AddressSpace {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.space
+  }
+
   /// Makes a processor's hardware forget what an instruction of the guest says.
   public func invalidate(_ number: Int, _ what: Invalidation) {
     // SAFETY: the processor is the caller's own.

@@ -1,0 +1,102 @@
+import GuestMemory
+import HostMemory
+import PageTables
+import PagingUnits
+import X86Paging
+
+/// The guest's tables as the hypervisor reads them: through memslots and the host process, never
+/// through tables of ours (KVM: `kvm_read_guest`, `kvm_vcpu_gfn_to_hva_prot`).
+///
+/// It lives for one call of the machine, whose operations lock its maker holds.
+@safe struct GuestTables: GuestTableMemory, ~Copyable {
+  // SAFETY: whoever makes a value keeps the machine in place for as long as it lives.
+  private let machine: UnsafePointer<VirtualMachine>
+  private let space: AddressSpace
+
+  /// The tables in one address space of a machine that stays in place meanwhile.
+  @unsafe init(of machine: UnsafePointer<VirtualMachine>, in space: AddressSpace) {
+    unsafe self.machine = machine
+    self.space = space
+  }
+
+  private func place(_ address: GuestPhysical, for access: HostAccess) -> Place {
+    // SAFETY: the machine stays in place.
+    unsafe machine.pointee.place(of: address, for: access, in: space)
+  }
+
+  mutating func entry(at address: GuestPhysical) -> EntryRead {
+    guard case .at(let host, _) = place(address, for: .read) else { return .absent }
+    // SAFETY: the machine stays in place.
+    return .entry(unsafe machine.pointee.tables.memory.entryOrOnes(at: host))
+  }
+
+  mutating func shortEntry(at address: GuestPhysical) -> EntryRead {
+    guard case .at(let host, _) = place(address, for: .read) else { return .absent }
+    // SAFETY: the machine stays in place.
+    return .entry(UInt64(unsafe machine.pointee.tables.memory.entry32OrOnes(at: host)))
+  }
+
+  mutating func exchange(
+    _ expected: UInt64, for desired: UInt64, at address: GuestPhysical
+  ) -> EntryExchange {
+    switch place(address, for: .write) {
+    case .absent, .failed: return .absent
+    case .readOnly: return .readOnly
+    case .at(let host, _):
+      // SAFETY: the machine stays in place.
+      let memory = unsafe machine.pointee.tables.memory
+      let found = memory.compareExchangeEntry(expected: expected, desired: desired, at: host)
+      return found == expected ? .exchanged : .mismatch
+    }
+  }
+
+  mutating func exchangeShort(
+    _ expected: UInt32, for desired: UInt32, at address: GuestPhysical
+  ) -> EntryExchange {
+    switch place(address, for: .write) {
+    case .absent, .failed: return .absent
+    case .readOnly: return .readOnly
+    case .at(let host, _):
+      // SAFETY: the machine stays in place.
+      let memory = unsafe machine.pointee.tables.memory
+      let found = memory.compareExchangeEntry32(expected: expected, desired: desired, at: host)
+      return found == expected ? .exchanged : .mismatch
+    }
+  }
+
+  /// Where a guest-physical byte lies.
+  enum Place {
+    /// Here, in a page of this size.
+    case at(HostPhysical, Level)
+    /// In no slot: a device, if anything.
+    case absent
+    /// It is to be written and may only be read.
+    case readOnly
+    /// The host cannot give the page.
+    case failed(HostLookup)
+  }
+}
+
+extension VirtualMachine {
+  /// Where a guest-physical byte lies in host memory, faulting the host's page in.
+  ///
+  /// The caller holds the operations lock and no other.
+  func place(
+    of address: GuestPhysical, for access: HostAccess, in space: AddressSpace
+  ) -> GuestTables.Place {
+    let slot = slots.slot(containing: address.frame, in: space)
+    switch slot.hostAddress(of: address.frame, for: access) {
+    case .bad: return .absent
+    case .readOnlyBad: return .readOnly
+    case .address(let host):
+      switch process.lookUp(host, for: access, telling: self) {
+      case .page(let page):
+        return .at(page.frame.address + address.pageOffset, process.mappingLevel(at: host))
+      case .readOnly: return .readOnly
+      case .badAddress: return .failed(.badAddress)
+      case .poisoned: return .failed(.poisoned)
+      case .refused: return .failed(.refused)
+      }
+    }
+  }
+}
