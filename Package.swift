@@ -136,8 +136,8 @@ let package = Package(
     tests(
       of: "MachineSimulation",
       also: [
-        "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "VirtualMachine",
-        "MachineChecks",
+        "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "DirectMMU",
+        "HardwareModel", "VirtualMachine", "SparseMemory", "MachineChecks",
       ]),
     tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],

@@ -31,7 +31,6 @@ extension DirectMMU {
       }
       new = repaired(old, for: request.kind, at: path.level, slot, tables)
       guard new != old, tables.encoding.allows(request.kind, new) else { break }
-      tables.interleaver.reach(.beforeEntryExchange)
       if tables.fix(old, with: new, at: path.address) {
         outcome = .fixed
         break

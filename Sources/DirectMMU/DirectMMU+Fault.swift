@@ -75,7 +75,7 @@ extension DirectMMU {
     {
       return outcome
     }
-    tables.interleaver.reach(.beforeMMULock)
+    tables.interleaver.reach(.beforeMMULock, frame.number)
     tables.lock.lockShared()
     defer { tables.lock.unlockShared() }
     if isStale(fault, root, tables, slots) { return .retry }
@@ -88,7 +88,7 @@ extension DirectMMU {
     _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace,
     telling notifier: borrowing Notifier
   ) -> FaultOutcome? {
-    tables.interleaver.reach(.beforeHostLookup)
+    tables.interleaver.reach(.beforeHostLookup, fault.frame.number)
     guard let slot = fault.slot else {
       let generation = slots.generation(of: fault.space).raw
       state.mmio.remember(fault.frame, generation: generation)

@@ -87,9 +87,10 @@ public struct InvalidationSequence: ~Copyable, Sendable {
   }
 
   /// An invalidation that touched a slot has ended (KVM: `kvm_mmu_invalidate_end`).
-  public func end() {
+  public func end(letting interleaver: Interleaver = Interleaver()) {
     // The sequence first: a fault that sees nothing in progress then sees the new sequence.
     sequence.add(1, ordering: .acquiringAndReleasing)
+    interleaver.reach(.betweenSequenceAndCount)
     let left = inProgress.subtract(1, ordering: .acquiringAndReleasing).newValue
     precondition(left >= 0, "an invalidation ends as often as it begins")
   }

@@ -21,7 +21,7 @@ public struct MMULock: ~Copyable, Sendable {
       if seen & (Self.writer | Self.writerWaits) == 0 {
         let (exchanged, _) = state.compareExchange(
           expected: seen, desired: seen + 1, ordering: .acquiring)
-        if exchanged { return }
+        if exchanged { return interleaver.reach(.lockTaken) }
       } else {
         interleaver.reach(.waitingForLock)
       }
@@ -29,7 +29,10 @@ public struct MMULock: ~Copyable, Sendable {
   }
 
   /// Lets the reader side go.
-  public func unlockShared() { state.subtract(1, ordering: .releasing) }
+  public func unlockShared() {
+    state.subtract(1, ordering: .releasing)
+    interleaver.reach(.lockReleased)
+  }
 
   /// Waits for the writer side.
   public func lockExclusive() {
@@ -38,7 +41,7 @@ public struct MMULock: ~Copyable, Sendable {
       if seen & ~Self.writerWaits == 0 {
         let (exchanged, _) = state.compareExchange(
           expected: seen, desired: Self.writer, ordering: .acquiring)
-        if exchanged { return }
+        if exchanged { return interleaver.reach(.lockTaken) }
       } else {
         if seen & Self.writerWaits == 0 {
           state.bitwiseOr(Self.writerWaits, ordering: .relaxed)
@@ -51,6 +54,7 @@ public struct MMULock: ~Copyable, Sendable {
   /// Lets the writer side go.
   public func unlockExclusive() {
     state.bitwiseAnd(~Self.writer, ordering: .releasing)
+    interleaver.reach(.lockReleased)
   }
 }
 

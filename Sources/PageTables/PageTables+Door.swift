@@ -20,7 +20,8 @@ extension PageTables {
     _ old: SPTE, with new: SPTE, at place: EntryPlace, _ host: borrowing HostMemory
   ) -> EntryChange {
     precondition(!old.isFrozen, "only whoever froze an entry replaces it")
-    interleaver.reach(.beforeEntryExchange)
+    interleaver.reach(.beforeEntryExchange, place.frame.number)
+    if interleaver.loses(.beforeEntryExchange, place.frame.number) { return .lost }
     let found = memory.compareExchangeEntry(
       expected: old.raw, desired: new.raw, at: place.address)
     guard found == old.raw else { return .lost }
@@ -34,6 +35,7 @@ extension PageTables {
   public func replace(
     _ old: SPTE, with new: SPTE, at place: EntryPlace, _ host: borrowing HostMemory
   ) -> PendingFlush {
+    interleaver.reach(.beforeEntryReplacement, place.frame.number)
     var actual = old
     if old.isPresentLeaf(at: place.level) && encoding.hasVolatileBits(old) {
       actual = SPTE(raw: memory.exchangeEntry(new.raw, at: place.address))
@@ -49,6 +51,8 @@ extension PageTables {
   /// Only rights come back, so no count changes and no flush is owed.
   public func fix(_ old: SPTE, with new: SPTE, at address: HostPhysical) -> Bool {
     precondition(old.frame == new.frame, "a repaired entry still maps its page")
+    interleaver.reach(.beforeEntryExchange, address.raw)
+    if interleaver.loses(.beforeEntryExchange, address.raw) { return false }
     return memory.compareExchangeEntry(expected: old.raw, desired: new.raw, at: address) == old.raw
   }
 
@@ -147,5 +151,6 @@ extension PageTables {
       account(old, .frozen, at: place, under: side, host).settle()
     }
     retire(id)
+    interleaver.reach(.tableUnlinked, row.guestFrame.number)
   }
 }

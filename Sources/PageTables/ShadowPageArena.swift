@@ -32,7 +32,7 @@ public import PagingUnits
   public init(capacity: Int, interleaver: Interleaver) {
     precondition(1...(1 << 24) ~= capacity, "an arena holds 1 to 2^24 tables")
     self.capacity = capacity
-    lock = YieldingLock(interleaver: interleaver)
+    lock = YieldingLock(interleaver: interleaver, changes: .quiet)
     // Row 0 names no table. Untouched rows cost address space only.
     // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe rows = .allocate(capacity: capacity + 1)

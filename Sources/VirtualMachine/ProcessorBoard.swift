@@ -57,6 +57,7 @@ struct ProcessorRequests: OptionSet, Sendable {
     let slot = unsafe slot(processor)
     // SAFETY: `slot` is in bounds.
     unsafe slot.pointee.isInGuest.store(true, ordering: .sequentiallyConsistent)
+    interleaver.reach(.enteringGuest, UInt64(processor))
     if unsafe slot.pointee.requests.load(ordering: .sequentiallyConsistent) == 0 { return true }
     unsafe slot.pointee.isInGuest.store(false, ordering: .releasing)
     return false
@@ -95,6 +96,7 @@ struct ProcessorRequests: OptionSet, Sendable {
   /// It tells whether any had to be waited for.
   @discardableResult func requestOfAll(_ request: ProcessorRequests) -> Bool {
     for processor in 0..<count { self.request(request, of: processor) }
+    interleaver.reach(.requestsPosted)
     var hadToWait = false
     for processor in 0..<count {
       // SAFETY: `slot` is in bounds.
@@ -108,6 +110,7 @@ struct ProcessorRequests: OptionSet, Sendable {
 
   /// A remote flush (KVM: `kvm_flush_remote_tlbs`).
   func flushAll() {
+    interleaver.reach(.beforeFlush)
     flushRequests.wrappingAdd(1, ordering: .relaxed)
     for processor in 0..<count { requestOutsideFlush(processor) }
     if requestOfAll(.flush) { flushes.wrappingAdd(1, ordering: .relaxed) }

@@ -58,6 +58,7 @@ extension VirtualMachine {
       }
       let dimension = unsafe secondDimension(of: processor.pointee.root)
       let outcome = unsafe walk(processor, dimension)
+      tables.interleaver.reach(.insideGuest, UInt64(number))
       unsafe board.pointee.leaveGuest(number)
       switch outcome {
       case .translated(let translation): return .translated(translation)

@@ -1,5 +1,6 @@
 import GuestMemory
 import HostMemory
+import MachineEvents
 import PageTables
 public import PagingUnits
 
@@ -18,6 +19,7 @@ extension VirtualMachine {
     while done < bytes.byteCount {
       guard let (host, length) = place(address, done, bytes.byteCount, .read, space) else { break }
       var part = bytes._mutatingExtracting(done..<done + length)
+      tables.interleaver.reach(.beforeGuestBytes)
       guard case .complete = process.read(into: &part, from: host, telling: self) else { break }
       done += length
     }
@@ -34,6 +36,7 @@ extension VirtualMachine {
     while done < bytes.byteCount {
       guard let (host, length) = place(address, done, bytes.byteCount, .write, space) else { break }
       let part = bytes.extracting(done..<done + length)
+      tables.interleaver.reach(.beforeGuestBytes)
       guard case .complete = process.write(part, to: host, telling: self) else { break }
       done += length
     }

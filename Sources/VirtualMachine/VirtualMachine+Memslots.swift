@@ -38,6 +38,7 @@ extension VirtualMachine {
     slots.invalidations.holdNotifiers(letting: tables.interleaver)
     publish(slots, &change)
     slots.invalidations.memslotsPublished()
+    tables.interleaver.reach(.afterMemslotPublish)
     finish(&change)
   }
 

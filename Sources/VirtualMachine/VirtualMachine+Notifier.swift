@@ -14,6 +14,7 @@ extension VirtualMachine: HostNotifier {
   public func invalidateRangeStart(_ range: Range<HostVirtual>) {
     tables.tap.record(.unmapRange(range.lowerBound, range.upperBound))
     slots.invalidations.notifierBegan()
+    tables.interleaver.reach(.beforeInvalidation)
     var isBegun = false
     for space in AddressSpace.allCases {
       var overlaps = slots.slots(at: range, in: space)
@@ -36,8 +37,10 @@ extension VirtualMachine: HostNotifier {
   /// Lets faults on the range go on, and makes those that were under way start again.
   public func invalidateRangeEnd(_ range: Range<HostVirtual>) {
     if hasSlot(in: range) {
+      // The host has made its change.
+      tables.interleaver.reach(.insideInvalidation)
       tables.lock.lockExclusive()
-      slots.invalidations.end()
+      slots.invalidations.end(letting: tables.interleaver)
       tables.lock.unlockExclusive()
     }
     slots.invalidations.notifierEnded()

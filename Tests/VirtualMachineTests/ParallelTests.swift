@@ -38,7 +38,7 @@ struct ParallelTests {
     let nothing = UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1)
     defer { unsafe nothing.deallocate() }
     // SAFETY: the hook does not use its context, which outlives the machine all the same.
-    watch.interleaver = unsafe Interleaver(context: nothing, hook: { _, _ in sched_yield() })
+    watch.interleaver = unsafe Interleaver(context: nothing, hook: { _, _, _ in sched_yield() })
     let bench = try Bench(made, slot: 4 << 20, watch: watch)
     let extra = try bench.machine.process.add(
       HostRegionRequest(byteCount: 1 << 20, backing: .anonymous(largestPage: .page4K)))
