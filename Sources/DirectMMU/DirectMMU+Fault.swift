@@ -101,7 +101,10 @@ extension DirectMMU {
     if access == .write && slot.isReadOnly { return .emulate }
     let address = slot.hostAddress(of: fault.frame)
     switch process.lookUp(address, for: access, telling: notifier) {
-    case .page(let page): fault.page = page
+    case .page(let page):
+      // A read-only slot takes the right to write away, whatever the host's mapping permits (KVM:
+      // `__gfn_to_pfn_memslot` clears `writable`).
+      fault.page = slot.isReadOnly ? page.readOnly : page
     case .badAddress: return .failed(.badAddress)
     case .readOnly: return .emulate
     case .poisoned: return .failed(.poisoned)

@@ -24,6 +24,9 @@ public struct HostPage: Hashable, Sendable {
     self.content = content
   }
 
+  /// The page without the right to write.
+  public var readOnly: HostPage { HostPage(frame: frame, isWritable: false, content: content) }
+
   /// What lies in a frame of the host process.
   public enum Content: UInt8, Hashable, Sendable {
     /// Memory of the process, with a record that follows its use.

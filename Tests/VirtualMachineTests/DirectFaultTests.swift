@@ -106,6 +106,21 @@ struct DirectFaultTests {
     #expect(bench.machine.access(0, address, .write).device == address)
   }
 
+  @Test("a read of a read-only slot does not let a write through that the host would permit")
+  func readOnlySlotOverWritablePage() throws {
+    let bench = try Bench()
+    let address = GuestPhysical(0x2_0000_0000)
+    let base = try bench.machine.process.add(
+      HostRegionRequest(byteCount: 4096, backing: .anonymous(largestPage: .page4K)))
+    _ = bench.machine.process.lookUp(base, for: .write, telling: Unnotified())
+    try bench.machine.setMemoryRegion(
+      MemslotRegion(
+        id: MemslotID(1), flags: .readOnly, guestAddress: address, byteCount: 4096,
+        hostAddress: base))
+    #expect(bench.machine.access(0, address, .read).host != nil)
+    #expect(bench.machine.access(0, address, .write).device == address)
+  }
+
   @Test("a slot whose host address maps nothing fails and says where")
   func noBacking() throws {
     let bench = try Bench()
