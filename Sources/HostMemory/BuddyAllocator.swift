@@ -115,6 +115,23 @@ public struct BuddyAllocator: ~Copyable {
     return count
   }
 
+  // MARK: Inspection
+
+  /// The frames that were never part of a block.
+  public var untouchedFrames: Range<HostFrame> { HostFrame(frontier)..<HostFrame(end) }
+
+  /// The free block of `order` behind `frame` on its list, or the first; `nil` at the end.
+  public func freeBlock(_ order: FrameOrder, after frame: HostFrame?) -> HostFrame? {
+    let link = frame.map { records.load($0, 1) } ?? heads[Int(order.exponent)]
+    return link == 0 ? nil : HostFrame(UInt64(link - 1))
+  }
+
+  /// The free block before `frame` on its list, as its record says; `nil` for the first.
+  public func freeBlock(before frame: HostFrame) -> HostFrame? {
+    let link = records.load(frame, 2)
+    return link == 0 ? nil : HostFrame(UInt64(link - 1))
+  }
+
   // MARK: Lists
 
   private func isFree(_ frame: HostFrame, _ order: FrameOrder) -> Bool {

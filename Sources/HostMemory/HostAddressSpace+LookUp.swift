@@ -38,7 +38,7 @@ extension HostAddressSpace {
     return page(at: address, stop)
   }
 
-  private func page(at address: HostVirtual, _ stop: HostStop) -> HostPage {
+  func page(at address: HostVirtual, _ stop: HostStop) -> HostPage {
     HostPage(
       frame: stop.entry.frame + address.offset(in: stop.level) >> 12,
       isWritable: stop.entry.isWritable, content: stop.entry.isCounted ? .memory : .special)

@@ -144,6 +144,14 @@ import Synchronization
     return unsafe state.pointee.frames(kind)
   }
 
+  /// What `look` finds in the lists of free blocks, with nobody else allocating meanwhile.
+  public func withFreeBlocks<Result>(_ look: (borrowing BuddyAllocator) -> Result) -> Result {
+    // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
+    unsafe state.pointee.lock.lock()
+    defer { unsafe state.pointee.lock.unlock() }
+    return unsafe look(state.pointee.buddy)
+  }
+
   /// How many allocations were asked for since the refusal policy was set.
   public var allocationCount: UInt64 {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.

@@ -86,6 +86,22 @@ import Synchronization
       .pointee.load(ordering: .acquiring)
   }
 
+  /// The index, from `first` on, of the first 8-byte entry of a frame that is not `word`; `nil`
+  /// when the rest of the frame is nothing else.
+  public func firstEntry(in frame: HostFrame, from first: Int, unlike word: UInt64) -> Int? {
+    precondition(0 <= first, "entries are numbered from 0")
+    let start = unsafe pointer(frame.address, 4096)
+    var index = first
+    while index < 512 {
+      // SAFETY: the index lies inside the frame; `Atomic<UInt64>` has the layout of `UInt64`.
+      let entry = unsafe (start + index &* 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+        .pointee.load(ordering: .relaxed)
+      if entry != word { return index }
+      index &+= 1
+    }
+    return nil
+  }
+
   /// Writes an 8-byte entry in one piece.
   public func setEntry(_ value: UInt64, at address: HostPhysical) {
     // SAFETY: `word` is in bounds.

@@ -14,6 +14,9 @@ public struct MMULock: ~Copyable, Sendable {
   /// A free lock.
   public init(interleaver: Interleaver) { self.interleaver = interleaver }
 
+  /// Whether nobody holds either side or waits for it.
+  public var isFree: Bool { state.load(ordering: .acquiring) == 0 }
+
   /// Waits for the reader side.
   public func lockShared() {
     while true {

@@ -49,6 +49,15 @@ import Synchronization
   /// Stamps something that was just taken out of sight.
   public func stamp() -> UInt64 { clock.wrappingAdd(1, ordering: .sequentiallyConsistent).oldValue }
 
+  /// Whether no reader is looking at anything now.
+  public var isQuiet: Bool {
+    for reader in 0..<readerCount {
+      // SAFETY: `slot` is in bounds.
+      if unsafe slot(reader).pointee.load(ordering: .sequentiallyConsistent) != 0 { return false }
+    }
+    return true
+  }
+
   /// Whether nobody can still see what was stamped so.
   public func hasPassed(_ stamp: UInt64) -> Bool {
     for reader in 0..<readerCount {

@@ -222,6 +222,47 @@ public import PagingUnits
     return id == .none ? unsafe shared.pointee.firstActive : self[id].next
   }
 
+  // MARK: Inspection
+
+  /// How many rows were ever made; they are numbered from 1.
+  public var rowCount: Int {
+    // SAFETY: one allocated element, read under its lock.
+    lock.withLock { unsafe shared.pointee.rowsMade }
+  }
+
+  /// The row with a number, if it was ever made.
+  public func row(_ number: UInt32) -> ShadowPageID? {
+    1...UInt32(rowCount) ~= number ? ShadowPageID(number: number) : nil
+  }
+
+  /// One of the arena's lists.
+  public enum List: Hashable, Sendable { case free, active, retired }
+
+  /// How many rows a list holds, found by walking it; `nil` when it has no end or, for the active
+  /// one, when a row does not point back to the one before it.
+  public func length(of list: List) -> Int? {
+    lock.lock()
+    defer { lock.unlock() }
+    // SAFETY: one allocated element, guarded by the lock.
+    let ends = unsafe shared.pointee
+    var id =
+      switch list {
+      case .free: ends.firstFree
+      case .active: ends.firstActive
+      case .retired: ends.firstRetired
+      }
+    var before = ShadowPageID.none
+    var length = 0
+    while id != .none {
+      guard length < ends.rowsMade, Int(id.number) <= ends.rowsMade else { return nil }
+      if list == .active && self[id].previous != before { return nil }
+      before = id
+      id = self[id].next
+      length += 1
+    }
+    return list == .active && before != ends.lastActive ? nil : length
+  }
+
   // MARK: Retirement
 
   /// An unlinked table waits until nobody can be looking at it.

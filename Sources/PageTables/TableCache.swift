@@ -19,6 +19,12 @@ public struct TableCache: ~Copyable {
     count = 0
   }
 
+  /// The table in a place, 0..<count, for those who check that stock and rows agree.
+  public subscript(position: Int) -> ShadowPageID {
+    precondition(0 <= position && position < count, "a place in stock lies below the count")
+    return stock[position]
+  }
+
   /// Takes a table out; traps on an empty cache, which a fault that topped up cannot meet.
   mutating func take() -> ShadowPageID {
     precondition(count > 0, "a fault tops its cache up before it takes a table")
