@@ -111,7 +111,12 @@ let package = Package(
       ],
       swiftSettings: house),
     // Tests
-    tests(of: "MachineChecks", also: ["PagingUnits", "X86Paging"]),
+    tests(
+      of: "MachineChecks",
+      also: [
+        "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineEvents", "PageTables",
+        "PagingUnits", "SparseMemory", "VirtualMachine", "X86Paging",
+      ]),
     tests(of: "X86Paging", also: ["PagingUnits"]),
     tests(of: "HostMemory", also: ["PagingUnits", "SparseMemory"]),
     tests(of: "GuestMemory", also: ["PagingUnits", "HostMemory", "MachineEvents"]),
