@@ -2,7 +2,7 @@ import DirectMMU
 import GuestMemory
 import HardwareModel
 import PageTables
-import PagingUnits
+public import PagingUnits
 import X86Paging
 
 /// The configuration in each room's own words.
@@ -20,7 +20,7 @@ extension MachineConfiguration {
   /// The frame behind the last that the guest can address.
   ///
   /// Bounded by the host's MAXPHYADDR and by what a root of this level covers.
-  var frameLimit: GuestFrame {
+  public var frameLimit: GuestFrame {
     let covered = 12 + 9 * Int(rootLevel.depth)
     return GuestFrame(1 << UInt64(min(physicalBits, covered) - 12))
   }

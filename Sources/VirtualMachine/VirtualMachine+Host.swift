@@ -37,6 +37,24 @@ extension VirtualMachine {
     return process.collapse(at: address, to: level, telling: self)
   }
 
+  /// Takes a range out of the host process, with everything in it (Linux: `munmap` of whole
+  /// regions); parts of regions that start before it stay.
+  public func removeHost(_ range: Range<HostVirtual>) {
+    defer { reclaimTables() }
+    var address = range.lowerBound
+    while address < range.upperBound {
+      guard let region = process.region(containing: address),
+        region.range.lowerBound == address
+      else {
+        address = address + 4096
+        continue
+      }
+      // The region was there a moment ago; if somebody else removes it too, it is gone either way.
+      try? process.remove(regionAt: address, telling: self)
+      address = region.range.upperBound
+    }
+  }
+
   /// Frees the tables that a change left behind.
   private func reclaimTables() {
     operations.lock()
