@@ -12,6 +12,7 @@ struct Penumbra: ParsableCommand {
         penumbra run
         penumbra translate --core guest.core 0xffffffff81000000
         penumbra map --core guest.core
+        penumbra play Scenarios
         penumbra verify
 
       Numbers are decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB where a size helps.
@@ -19,7 +20,7 @@ struct Penumbra: ParsableCommand {
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [Run.self, Translate.self, Map.self, Verify.self])
+    subcommands: [Run.self, Translate.self, Map.self, Play.self, Verify.self])
 
   /// Runs the command and leaves with its status.
   static func main() {

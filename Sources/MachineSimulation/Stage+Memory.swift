@@ -65,12 +65,8 @@ extension Stage {
 
   /// The entry of ours that covers a frame, at a level or the lowest that there is.
   func entry(at address: GuestPhysical, _ level: Level?, _ space: AddressSpace) -> StepResult {
-    guard let root = liveRoot(of: space) else { return .error("ENOENT") }
-    let row = machine.tables.arena[root]
     guard address.frame < machine.configuration.frameLimit else { return .error("EINVAL") }
-    var path = EntryPath(
-      in: machine.tables.memory, root: row.frame, level: row.role.level, space: space,
-      frame: address.frame)
+    guard var path = path(to: address, in: space) else { return .error("ENOENT") }
     while path.level > level ?? .page4K {
       guard path.stepDown(towards: address.frame) else { break }
     }
@@ -85,6 +81,18 @@ extension Stage {
         isExecutable: entry.isPresent && encoding.isExecutable(entry),
         isAccessed: entry.isPresent && encoding.isAccessed(entry),
         isDirty: entry.isPresent && isLeaf && encoding.isDirty(entry), frame: entry.frame))
+  }
+
+  /// The way through our tables to a guest-physical address, standing at the top; `nil` without a
+  /// root, or beyond what one covers.
+  func path(to address: GuestPhysical, in space: AddressSpace) -> EntryPath? {
+    guard address.frame < machine.configuration.frameLimit, let root = liveRoot(of: space) else {
+      return nil
+    }
+    let row = machine.tables.arena[root]
+    return EntryPath(
+      in: machine.tables.memory, root: row.frame, level: row.role.level, space: space,
+      frame: address.frame)
   }
 
   private func liveRoot(of space: AddressSpace) -> ShadowPageID? {

@@ -27,6 +27,10 @@ public final class Stage {
   public internal(set) var judgedCount: UInt64 = 0
   /// Whether steps run interleaved now, so that an access cannot be judged by itself.
   var isInterleaving = false
+  /// Whether interleaved steps never came to an end: their threads still stand in the machine.
+  var isStuck = false
+  /// Who lets interleaved steps in.
+  let scheduler: Scheduler
 
   /// How a stage is made.
   public struct Options: Sendable {
@@ -59,10 +63,12 @@ public final class Stage {
     }
     var watch = VirtualMachine.Watch()
     if options.traceLimit > 0 { watch.tap = log.tap }
-    if let interleaver = options.interleaver { watch.interleaver = interleaver }
+    let scheduler = Scheduler(.seeded(0))
+    watch.interleaver = options.interleaver ?? scheduler.interleaver
     let configuration = settings.configuration
     let machine = VirtualMachine(configuration, process: process, watch: watch)
     machine.slots.limitMetadata(toBytes: 1 << 28)
+    self.scheduler = scheduler
     self.log = log
     self.buffers = buffers
     self.machine = machine
@@ -70,6 +76,7 @@ public final class Stage {
 
   /// Performs one operation.
   public func perform(_ operation: Operation) -> StepResult {
+    if isStuck { return .error("EDEADLK") }
     if let problem = outsideMachine(operation) { return .error(problem) }
     switch operation {
     case .memslot(let change): return set(change)
@@ -100,7 +107,7 @@ public final class Stage {
       return entry(at: address, level, space)
     case .processorTLB(let processor, let address): return .kept(keeps(address, processor))
     case .check: return inspect().map { .violation($0) } ?? .done
-    case .interleave: return .error("ENOSYS")
+    case .interleave(let interleaving): return interleave(interleaving)
     }
   }
 

@@ -3,7 +3,7 @@ import HardwareModel
 import HostMemory
 import PageTables
 public import PagingUnits
-import X86Paging
+public import X86Paging
 
 /// Accesses that the hypervisor performs for the guest, as its instruction emulator does (KVM:
 /// `kvm_read_guest_virt`, `emulator_write_emulated`).
@@ -18,21 +18,41 @@ extension VirtualMachine {
     operations.lock()
     defer { operations.unlock() }
     // SAFETY: the processor is the caller's own.
-    let registers = unsafe processor(number).pointee.registers
     let space = unsafe processor(number).pointee.space
-    let rules = WalkRules(registers, features: configuration.guestPaging)
-    // SAFETY: the machine is borrowed, and so stays in place, for the whole call.
-    let walk = unsafe withUnsafePointer(to: self) { machine in
-      var tables = unsafe GuestTables(of: machine, in: space)
-      return rules.walk(
-        address, kind, by: privilege, registers, marking: .update, in: &tables)
-    }
-    switch walk.outcome {
+    switch walk(number, address, kind, privilege, .update).outcome {
     case .mapped(let mapping):
       return emulatedPlace(mapping.address, kind, space, mapping.level, mapping.isGlobal)
     case .fault(let fault): return .pageFault(errorCode: fault.code.guestCode)
     case .nonCanonical: return .generalProtection
     case .refused, .contended: return .stuck(GuestPhysical(0))
+    }
+  }
+
+  /// How the guest's own tables translate an address for an access, with every entry that is read;
+  /// no accessed or dirty bit is set (KVM: `KVM_TRANSLATE`).
+  ///
+  /// Host pages behind the guest's tables are faulted in. The caller is the thread that runs the
+  /// processor.
+  public func translate(
+    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
+  ) -> GuestWalk {
+    operations.lock()
+    defer { operations.unlock() }
+    return walk(number, address, kind, privilege, .report)
+  }
+
+  private func walk(
+    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
+    _ marking: AccessedDirtyMarking
+  ) -> GuestWalk {
+    // SAFETY: the processor is the caller's own.
+    let registers = unsafe processor(number).pointee.registers
+    let space = unsafe processor(number).pointee.space
+    let rules = WalkRules(registers, features: configuration.guestPaging)
+    // SAFETY: the machine is borrowed, and so stays in place, for the whole call.
+    return unsafe withUnsafePointer(to: self) { machine in
+      var tables = unsafe GuestTables(of: machine, in: space)
+      return rules.walk(address, kind, by: privilege, registers, marking: marking, in: &tables)
     }
   }
 
