@@ -15,12 +15,21 @@ let house: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .enableUpcomingFeature("MemberImportVisibility"),
+  .define("MUTATIONS", .when(traits: ["Mutations"])),
 ]
+
+/// The bugs that the trait of the same name puts back into the rooms above it, one at a time, to
+/// see that the checks notice; without the trait no room knows of it.
+let mutations = Target.Dependency.target(
+  name: "Mutations", condition: .when(traits: ["Mutations"]))
 
 /// A room of the house: a target on a floor, importing only lower floors.
 func room(_ name: String, _ dependencies: [String] = []) -> Target {
   .target(
-    name: name, dependencies: dependencies.map { .target(name: $0) }, swiftSettings: house)
+    name: name,
+    dependencies: dependencies.map { .target(name: $0) }
+      + (dependencies.isEmpty ? [] : [mutations]),
+    swiftSettings: house)
 }
 
 /// The tests of one room.
@@ -45,6 +54,12 @@ let package = Package(
     .library(name: "SparseMemory", targets: ["SparseMemory"]),
     .executable(name: "penumbra", targets: ["CommandLineTool"]),
   ],
+  traits: [
+    .trait(
+      name: "Mutations",
+      description:
+        "Puts known bugs back, one at a time, to see that the checks notice. Not for use.")
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -52,6 +67,7 @@ let package = Package(
   targets: [
     // Floor 0
     room("PagingUnits"),
+    room("Mutations"),
     // Floor 1
     room("X86Paging", ["PagingUnits"]),
     room("HostMemory", ["PagingUnits"]),
@@ -106,7 +122,7 @@ let package = Package(
       name: "CommandLineTool",
       dependencies: [
         "PagingUnits", "X86Paging", "MachineEvents", "EventSources", "Reports", "MachineChecks",
-        "GuestRunner", "MachineSimulation", "CDemonstrationGuest",
+        "GuestRunner", "MachineSimulation", "CDemonstrationGuest", mutations,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),

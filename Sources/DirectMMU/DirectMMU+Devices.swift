@@ -3,6 +3,10 @@ import MachineEvents
 import PageTables
 import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// Faults on entries that say "device" (KVM: `handle_mmio_page_fault`).
 extension DirectMMU {
   /// Recognizes a device without a look-up; `nil` sends the fault the long way.
@@ -12,7 +16,12 @@ extension DirectMMU {
   ) -> FaultOutcome? {
     let frame = request.address.frame
     let space = tables.arena[root].role.space
-    let generation = slots.generation(of: space).raw
+    #if MUTATIONS
+      let asked: AddressSpace = Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : space
+      let generation = slots.generation(of: asked).raw
+    #else
+      let generation = slots.generation(of: space).raw
+    #endif
     if state.mmio.holds(frame, generation: generation) { return .emulate }
     let path = EntryPath(walking: root, to: frame, tables)
     let entry = path.entry
@@ -24,6 +33,9 @@ extension DirectMMU {
     tables.tap.record(
       .checkMMIO(
         spte: entry.raw, machineGeneration: UInt32(ours), entryGeneration: UInt32(theirs)))
+    #if MUTATIONS
+      if Mutation.mmioGenerationUnchecked.isActive { return .emulate }
+    #endif
     guard generation >> 63 == 0, ours == theirs else { return nil }
     tables.tap.record(
       .handleMMIO(

@@ -5,6 +5,10 @@ public import PageTables
 import PagingUnits
 import X86Paging
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// A fault on its way through the MMU.
 struct DirectFault {
   let request: FaultRequest
@@ -65,6 +69,9 @@ extension DirectMMU {
       return outcome
     }
     guard tables.topUp(&state.cache, from: process.host) == .ready else {
+      #if MUTATIONS
+        if Mutation.splitFailureMeansRetry.isActive { return .retry }
+      #endif
       return .failed(.noMemory)
     }
     var fault = DirectFault(
@@ -76,6 +83,9 @@ extension DirectMMU {
       return outcome
     }
     tables.interleaver.reach(.beforeMMULock, frame.number)
+    #if MUTATIONS
+      if Mutation.momentTakenAfterLookUp.isActive { fault.moment = slots.invalidations.moment }
+    #endif
     tables.lock.lockShared()
     defer { tables.lock.unlockShared() }
     if isStale(fault, root, tables, slots) { return .retry }
@@ -90,21 +100,42 @@ extension DirectMMU {
   ) -> FaultOutcome? {
     tables.interleaver.reach(.beforeHostLookup, fault.frame.number)
     guard let slot = fault.slot else {
-      let generation = slots.generation(of: fault.space).raw
-      state.mmio.remember(fault.frame, generation: generation)
+      #if MUTATIONS
+        let isEarly = Mutation.mmioGenerationPublishedTooEarly.isActive
+        let now = slots.generation(of: fault.space)
+        let next = slots.nextGeneration(of: fault.space)
+        state.mmio.remember(
+          fault.frame, generation: isEarly && now.isInProgress ? next.raw : now.raw)
+      #else
+        let generation = slots.generation(of: fault.space).raw
+        state.mmio.remember(fault.frame, generation: generation)
+      #endif
       let isMappable = tables.encoding.cachesMMIO && fault.frame < configuration.frameLimit
       return isMappable ? nil : .emulate
     }
+    #if MUTATIONS
+      if Mutation.invalidSlotTreatedAsMMIO.isActive && slot.isInvalid { return .emulate }
+    #endif
     if slot.isInvalid { return .retry }
     if slots.invalidations.shouldRetryEarly(fault.frame, since: fault.moment) { return .retry }
     let access: HostAccess = fault.kind == .write ? .write : .read
+    #if MUTATIONS
+      if Mutation.roMemoryWriteTakenForTableWrite.isActive && access == .write && slot.isReadOnly {
+        return .writeProtected
+      }
+    #endif
     if access == .write && slot.isReadOnly { return .emulate }
     let address = slot.hostAddress(of: fault.frame)
     switch process.lookUp(address, for: access, telling: notifier) {
     case .page(let page):
       // A read-only slot takes the right to write away, whatever the host's mapping permits (KVM:
       // `__gfn_to_pfn_memslot` clears `writable`).
-      fault.page = slot.isReadOnly ? page.readOnly : page
+      #if MUTATIONS
+        let isBelieved = Mutation.readOnlySlotMappedWritable.isActive
+        fault.page = slot.isReadOnly && !isBelieved ? page.readOnly : page
+      #else
+        fault.page = slot.isReadOnly ? page.readOnly : page
+      #endif
     case .badAddress: return .failed(.badAddress)
     case .readOnly: return .emulate
     case .poisoned: return .failed(.poisoned)
@@ -118,7 +149,13 @@ extension DirectMMU {
     _ fault: DirectFault, _ root: ShadowPageID, _ tables: borrowing PageTables,
     _ slots: borrowing GuestMemory
   ) -> Bool {
-    if isObsolete(root, tables) { return true }
+    #if MUTATIONS
+      if Mutation.retryCheckSkipped.isActive { return isObsolete(root, tables) }
+      let isBlind = Mutation.obsoleteRootNotChecked.isActive
+      if isObsolete(root, tables) && !isBlind { return true }
+    #else
+      if isObsolete(root, tables) { return true }
+    #endif
     return fault.slot != nil && slots.invalidations.mustRetry(fault.frame, since: fault.moment)
   }
 }

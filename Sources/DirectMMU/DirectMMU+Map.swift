@@ -4,6 +4,10 @@ import MachineEvents
 import PageTables
 import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// Installing what a fault found (KVM: `kvm_tdp_mmu_map`).
 extension DirectMMU {
   /// Walks to the level at which the page is to be mapped, building tables on the way, and
@@ -27,6 +31,11 @@ extension DirectMMU {
     while path.level > fault.goal {
       if path.entry.isFrozen { return .retry }
       if path.stepDown(towards: fault.frame) { continue }
+      #if MUTATIONS
+        if Mutation.roLargeSPTENotDropped.isActive && path.entry.isPresentLeaf(at: path.level) {
+          return .retry
+        }
+      #endif
       guard link(at: path, row.role, &cache, tables, process.host) == .linked else { return .retry }
       path.reread()
     }
@@ -49,7 +58,18 @@ extension DirectMMU {
     let permitted = slots.largestLevel(
       in: slot, at: fault.frame, atMost: configuration.largestPage)
     if permitted == .page4K { return .page4K }
-    return min(permitted, process.mappingLevel(at: slot.hostAddress(of: fault.frame)))
+    #if MUTATIONS
+      let address = slot.hostAddress(of: fault.frame)
+      if Mutation.hostLevelNotClamped.isActive { return process.mappingLevel(at: address) }
+      if Mutation.wrongAddressSpaceForHostSize.isActive,
+        let normal = slots.slot(containing: fault.frame, in: .normal)
+      {
+        return min(permitted, process.mappingLevel(at: normal.hostAddress(of: fault.frame)))
+      }
+      return min(permitted, process.mappingLevel(at: address))
+    #else
+      return min(permitted, process.mappingLevel(at: slot.hostAddress(of: fault.frame)))
+    #endif
   }
 
   private enum Link { case linked, lost }
@@ -65,7 +85,12 @@ extension DirectMMU {
     let id = tables.makeTable(from: &cache, path.frame, role, generation: generation)
     tables.arena[id].parentEntry = path.address
     let frame = tables.arena[id].frame
-    let isSplit = path.entry.isPresentLeaf(at: path.level)
+    #if MUTATIONS
+      let isForgotten = Mutation.splitPartsForgotten.isActive
+      let isSplit = path.entry.isPresentLeaf(at: path.level) && !isForgotten
+    #else
+      let isSplit = path.entry.isPresentLeaf(at: path.level)
+    #endif
     if isSplit {
       for index in 0..<512 {
         let part = tables.encoding.part(index, of: path.entry, at: path.level)
@@ -82,6 +107,9 @@ extension DirectMMU {
       return .linked
     case .lost:
       if isSplit { tables.memory.fillFrame(frame, with: SPTE.nonpresent.raw) }
+      #if MUTATIONS
+        if Mutation.lostTableLeaked.isActive { return .lost }
+      #endif
       tables.putBack(id, in: &cache)
       return .lost
     }
@@ -95,7 +123,12 @@ extension DirectMMU {
   ) -> FaultOutcome {
     let new: SPTE
     if let page = fault.page {
-      let base = page.frame.aligned(to: fault.goal)
+      #if MUTATIONS
+        let isCareless = Mutation.hugeFrameNotAligned.isActive
+        let base = isCareless ? page.frame : page.frame.aligned(to: fault.goal)
+      #else
+        let base = page.frame.aligned(to: fault.goal)
+      #endif
       new = tables.encoding.leaf(
         LeafRequest(
           frame: base, level: fault.goal, rights: .all,
@@ -140,18 +173,33 @@ extension DirectMMU {
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) {
-    guard role.accessedDirty == .enabled, let slot = fault.slot, !slots.invalidations.isInProgress
-    else { return }
+    #if MUTATIONS
+      let isUnasked = Mutation.prefetchDuringInvalidation.isActive
+      let mayBegin = isUnasked || !slots.invalidations.isInProgress
+    #else
+      let mayBegin = !slots.invalidations.isInProgress
+    #endif
+    guard role.accessedDirty == .enabled, let slot = fault.slot, mayBegin else { return }
     let first = GuestFrame(fault.frame.number & ~7)
     let table = path.address.raw & ~0xFFF
     for number in first.number..<first.number + 8 where number != fault.frame.number {
       let frame = GuestFrame(number)
-      guard slot.contains(frame) else { continue }
+      #if MUTATIONS
+        let isBlind = Mutation.prefetchOverSlotEdge.isActive
+        guard slot.contains(frame) || isBlind else { continue }
+      #else
+        guard slot.contains(frame) else { continue }
+      #endif
       let address = HostPhysical(table + UInt64(frame.index(at: .page4K)) * 8)
       let old = SPTE(raw: tables.memory.entry(at: address))
       if old != .nonpresent { continue }
       // KVM asks for writable pages only here, so that one entry serves reads and writes.
-      guard !slot.isReadOnly, !slot.logsWrites,
+      #if MUTATIONS
+        let mayWrite = !slot.isReadOnly || Mutation.prefetchIntoReadOnlySlot.isActive
+      #else
+        let mayWrite = !slot.isReadOnly
+      #endif
+      guard mayWrite, !slot.logsWrites,
         let page = process.lookUpMapped(slot.hostAddress(of: frame), for: .write)
       else { return }
       let new = tables.encoding.leaf(

@@ -2,6 +2,10 @@ public import HostMemory
 public import PageTables
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// What the host and the VMM make of mappings: gone, or looked at for their age.
 ///
 /// The caller holds the writer side of the MMU lock in all of them, and pays what is owed before
@@ -23,6 +27,10 @@ extension DirectMMU {
   ) -> PendingFlush {
     var owed = PendingFlush()
     guard let frames = bounded(frames) else { return owed }
+    #if MUTATIONS
+      if Mutation.rootIterationFiltersAddressSpace.isActive && space != .normal { return owed }
+      let roots: RootChoice = Mutation.notifierSkipsInvalidRoots.isActive ? .valid : roots
+    #endif
     var root = nextRoot(after: .none, space, roots, tables)
     while let row = root {
       var leaves = LeafWalk(tables.arena[row], frames, tables)
@@ -53,6 +61,9 @@ extension DirectMMU {
         guard tables.encoding.isAccessed(old) else { continue }
         let new = tables.encoding.withoutAccess(old)
         owed.add(tables.replace(old, with: new, at: leaves.path.place, host))
+        #if MUTATIONS
+          if Mutation.ageingStopsAtFirstLeaf.isActive { return owed }
+        #endif
       }
       root = nextRoot(after: row, space, .valid, tables)
     }

@@ -2,6 +2,10 @@ import MachineEvents
 import PageTables
 import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// The present leaves of one tree that map a range of frames, in order.
 ///
 /// The tree may lose leaves while it is walked; the walk goes on from where it stands.
@@ -25,6 +29,10 @@ struct LeafWalk {
     while isFirst || path.advance() {
       isFirst = false
       guard path.frame < end else { return false }
+      #if MUTATIONS
+        if Mutation.zapOneFrameShort.isActive && path.frame + 1 == end { return false }
+        if Mutation.zapStopsAtTable.isActive && path.level > .page4K { return false }
+      #endif
       tables.interleaver.reach(.betweenEntries)
       path.reread()
       if path.entry.isPresentLeaf(at: path.level) { return true }

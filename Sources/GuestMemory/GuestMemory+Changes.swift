@@ -2,6 +2,10 @@ import HostMemory
 public import PagingUnits
 import Synchronization
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 extension GuestMemory {
   /// Looks whether a change is permissible, and what kind it is; `nil` when everything is already
   /// as asked (KVM: `__kvm_set_memory_region`, which then returns 0 without a new generation).
@@ -39,7 +43,12 @@ extension GuestMemory {
     if kind != .changeFlags {
       var cursor = slots(holding: frames, in: space)
       while let part = next(&cursor) {
-        if part.slot.id != region.id { throw .overlap(part.slot.id) }
+        #if MUTATIONS
+          let isUnseen = Mutation.overlapUnseen.isActive
+          if part.slot.id != region.id && !isUnseen { throw .overlap(part.slot.id) }
+        #else
+          if part.slot.id != region.id { throw .overlap(part.slot.id) }
+        #endif
       }
     }
     return PreparedMemslotChange(kind: kind, addressSpace: space, old: old, new: wanted)
@@ -149,7 +158,12 @@ extension GuestMemory {
   /// (KVM: `kvm_arch_memslots_updated`).
   public func nextGeneration(of space: AddressSpace) -> MemslotGeneration {
     let raw = generation(of: space).raw & ~MemslotGeneration.inProgress
-    return MemslotGeneration(raw + options.addressSpaceCount)
+    #if MUTATIONS
+      let isStuck = Mutation.generationNotAdvanced.isActive
+      return MemslotGeneration(raw + (isStuck ? 0 : options.addressSpaceCount))
+    #else
+      return MemslotGeneration(raw + options.addressSpaceCount)
+    #endif
   }
 
   /// Ends a publication after its readers were waited for: the generation moves on, the inactive
@@ -168,8 +182,15 @@ extension GuestMemory {
     case .publishing:
       var shown = change.old
       if change.needsInvalidPhase { shown?.isInvalid = true }
-      // SAFETY: readers of the set that was active were waited for.
-      unsafe set(inactive).pointee.replace(shown, with: change.new)
+      #if MUTATIONS
+        // SAFETY: readers of the set that was active were waited for.
+        if !Mutation.inactiveSetLeftBehind.isActive {
+          unsafe set(inactive).pointee.replace(shown, with: change.new)
+        }
+      #else
+        // SAFETY: readers of the set that was active were waited for.
+        unsafe set(inactive).pointee.replace(shown, with: change.new)
+      #endif
       if change.kind == .delete || change.kind == .move, let old = change.old {
         metadata.free(old.metadata)
       }

@@ -1,6 +1,10 @@
 public import HostMemory
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// The number by which a memslot is asked for, unique in its address space.
 public struct MemslotID: Hashable, Comparable, Sendable {
   /// The number, 0…32766.
@@ -80,7 +84,12 @@ public struct Memslot: Hashable, Sendable {
 
   /// Whether the frame lies in the slot.
   public func contains(_ frame: GuestFrame) -> Bool {
-    frame.number &- baseFrame.number < frameCount
+    #if MUTATIONS
+      if Mutation.slotReachesTooFar.isActive {
+        return frame.number &- baseFrame.number <= frameCount
+      }
+    #endif
+    return frame.number &- baseFrame.number < frameCount
   }
 
   /// Whether guest writes are not made but handed to the user.

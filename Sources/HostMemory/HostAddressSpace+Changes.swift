@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// Pages that lost their last mapping and wait to be freed, chained through their records.
 struct DepartingPages: ~Copyable {
   private var first: UInt32 = 0
@@ -40,7 +44,12 @@ extension HostAddressSpace {
     of range: Range<HostVirtual>, telling notifier: borrowing Notifier
   ) {
     var departing = DepartingPages()
-    notifier.invalidateRangeStart(range)
+    #if MUTATIONS
+      let isLate = Mutation.pagesFreedBeforeNotifier.isActive
+      if !isLate { notifier.invalidateRangeStart(range) }
+    #else
+      notifier.invalidateRangeStart(range)
+    #endif
     var address = range.lowerBound
     while address < range.upperBound {
       lock()
@@ -56,6 +65,12 @@ extension HostAddressSpace {
       guard let next = start.advanced(checking: stop.level.byteCount) else { break }
       address = next
     }
+    #if MUTATIONS
+      if isLate {
+        departing.free(to: host)
+        notifier.invalidateRangeStart(range)
+      }
+    #endif
     notifier.invalidateRangeEnd(range)
     departing.free(to: host)
   }
@@ -93,7 +108,12 @@ extension HostAddressSpace {
       throw split == .outOfFrames ? .outOfFrames : .misaligned(range.lowerBound.raw)
     }
     try setProtection(protection, of: range)
-    notifier.invalidateRangeStart(range)
+    #if MUTATIONS
+      let isSilent = Mutation.protectWithoutNotifier.isActive
+      if !isSilent { notifier.invalidateRangeStart(range) }
+    #else
+      notifier.invalidateRangeStart(range)
+    #endif
     var address = range.lowerBound
     while address < range.upperBound {
       lock()
@@ -111,7 +131,11 @@ extension HostAddressSpace {
       unlock()
       address = address.aligned(to: stop.level) + stop.level.byteCount
     }
-    notifier.invalidateRangeEnd(range)
+    #if MUTATIONS
+      if !isSilent { notifier.invalidateRangeEnd(range) }
+    #else
+      notifier.invalidateRangeEnd(range)
+    #endif
   }
 
   /// Gives the rows of `range` a protection, cutting regions at its ends.
@@ -174,9 +198,16 @@ extension HostAddressSpace {
     guard stop.entry.isPresent, stop.level == found.level, stop.entry.frame == old,
       host.records.kind(of: old) == .anonymous, host.records.mappings(of: old) == 1
     else { return false }
-    for offset in 0..<FrameOrder(stop.level).frameCount {
-      host.memory.copyFrame(from: old + offset, to: frame + offset)
-    }
+    #if MUTATIONS
+      let count = Mutation.migrationForgetsContent.isActive ? 0 : FrameOrder(stop.level).frameCount
+      for offset in 0..<count {
+        host.memory.copyFrame(from: old + offset, to: frame + offset)
+      }
+    #else
+      for offset in 0..<FrameOrder(stop.level).frameCount {
+        host.memory.copyFrame(from: old + offset, to: frame + offset)
+      }
+    #endif
     if host.records.isDirty(old) { host.records.markDirty(frame) }
     if host.records.isAccessed(old) { host.records.markAccessed(frame) }
     host.records.store(host.records.load(old, 3), frame, 3)

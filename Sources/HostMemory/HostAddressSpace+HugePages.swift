@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 extension HostAddressSpace {
   /// Splits the transparent huge page at `address` into pages one level smaller (Linux:
   /// `split_huge_pmd` and `split_folio`).
@@ -63,6 +67,14 @@ extension HostAddressSpace {
     let order = FrameOrder(level)
     guard let block = host.allocate(order, as: .anonymous) else { return .outOfFrames }
     var departing = DepartingPages()
+    #if MUTATIONS
+      if Mutation.hostZapWithoutNotifier.isActive {
+        let outcome = gather(start..<end, level, into: block.frame, &departing)
+        departing.free(to: host)
+        if outcome != .done { host.free(block.frame) }
+        return outcome
+      }
+    #endif
     notifier.invalidateRangeStart(start..<end)
     let outcome = gather(start..<end, level, into: block.frame, &departing)
     notifier.invalidateRangeEnd(start..<end)
@@ -91,7 +103,11 @@ extension HostAddressSpace {
         if host.records.isDirty(stop.entry.frame) { host.records.markDirty(block) }
         clear(stop, into: &departing)
       } else {
-        fillZero(target, order)
+        #if MUTATIONS
+          if !Mutation.collapseLeavesHoles.isActive { fillZero(target, order) }
+        #else
+          fillZero(target, order)
+        #endif
       }
       address = address + stop.level.byteCount
     }

@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 extension HostAddressSpace {
   /// Lets the page at `address` share the frame of the page at `source` when both hold the same
   /// bytes; the first write to either makes a copy (Linux: same-page merging).
@@ -33,7 +37,13 @@ extension HostAddressSpace {
     guard from.entry.frame != into.entry.frame,
       haveSameBytes(from.entry.frame, into.entry.frame)
     else { return .unsuitable }
-    host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
+    #if MUTATIONS
+      if !Mutation.mergeLeavesWritable.isActive {
+        host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
+      }
+    #else
+      host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
+    #endif
     clear(from, into: &departing)
     addMapping(into.entry.frame)
     host.memory.setEntry(from.entry.readOnly.moved(to: into.entry.frame).raw, at: from.place)
@@ -64,6 +74,9 @@ extension HostAddressSpace {
     let range = address.pageStart..<(address.pageStart + 4096)
     let split = splitEnds(of: range, telling: notifier)
     guard split == .done else { return split }
+    #if MUTATIONS
+      if Mutation.poisonWithoutNotifier.isActive { return poisonEntry(range.lowerBound) }
+    #endif
     notifier.invalidateRangeStart(range)
     let outcome = poisonEntry(range.lowerBound)
     notifier.invalidateRangeEnd(range)

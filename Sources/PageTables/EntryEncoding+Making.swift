@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// What a leaf is made from (KVM: the arguments of `make_spte`).
 public struct LeafRequest: Hashable, Sendable {
   /// Where the page lies; the first frame of a large one.
@@ -60,7 +64,12 @@ extension EntryEncoding {
     }
     word |= request.frame.number << 12
     var mayWrite = request.rights.contains(.write)
-    if request.host == .writable { word |= hostWritable } else { mayWrite = false }
+    #if MUTATIONS
+      let believes = request.host == .writable || Mutation.writeRightOnReadOnlyPage.isActive
+      if believes { word |= hostWritable } else { mayWrite = false }
+    #else
+      if request.host == .writable { word |= hostWritable } else { mayWrite = false }
+    #endif
     if mayWrite {
       word |= SPTELayout.writeBit | mmuWritable
       let keepsDirtyState = old.isPresentLeaf(at: request.level) && old.isWritable
@@ -94,7 +103,12 @@ extension EntryEncoding {
     if rights.contains(.user) { access |= user }
     word |= access & mmioAccess
     let field = format == .ept ? SPTELayout.MMIO.addressEPT : SPTELayout.MMIO.addressNPT
-    word = field.setting(frame.number, in: word)
+    #if MUTATIONS
+      let kept: UInt64 = Mutation.mmioGFNLostL1TFBits.isActive ? 0xF_FFFF : .max
+      word = field.setting(frame.number & kept, in: word)
+    #else
+      word = field.setting(frame.number, in: word)
+    #endif
     word = SPTELayout.MMIO.generationLow.setting(generation & 0xFF, in: word)
     word = SPTELayout.MMIO.generationHigh.setting(generation >> 8 & 0x7FF, in: word)
     return SPTE(raw: word)
@@ -106,7 +120,12 @@ extension EntryEncoding {
   /// * `index`: which of the 512 parts.
   public func part(_ index: Int, of large: SPTE, at level: Level) -> SPTE {
     guard let below = level.below else { preconditionFailure("a 4 KiB page has no parts") }
-    let frame = large.frame + UInt64(index) * below.frameCount
+    #if MUTATIONS
+      let step = Mutation.splitPartsOutOfPlace.isActive ? 0 : below.frameCount
+      let frame = large.frame + UInt64(index) * step
+    #else
+      let frame = large.frame + UInt64(index) * below.frameCount
+    #endif
     let cleared = SPTELayout.frameMask | (below == .page4K ? SPTELayout.pageSizeBit : 0)
     return large.setting(frame.number << 12, clearing: cleared)
   }
@@ -129,6 +148,13 @@ extension EntryEncoding {
   /// `restore_acc_track_spte`).
   public func restoringRights(_ entry: SPTE) -> SPTE {
     let rights = (entry.raw >> Self.savedShift) & Self.savedRights
+    #if MUTATIONS
+      if Mutation.accTrackRestoreUpgradesWrite.isActive {
+        return entry.setting(
+          rights | SPTELayout.writeBit,
+          clearing: trackedRights | Self.savedRights << Self.savedShift)
+      }
+    #endif
     return entry.setting(
       rights, clearing: trackedRights | Self.savedRights << Self.savedShift)
   }

@@ -1,6 +1,10 @@
 public import MachineEvents
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// What an entry of ours says under this encoding.
 extension EntryEncoding {
   /// How the entry's accessed and dirty bits are used.
@@ -78,7 +82,12 @@ extension EntryEncoding {
 
   /// Whether the entry says "device" (KVM: `is_mmio_spte`).
   public func isMMIO(_ entry: SPTE) -> Bool {
-    cachesMMIO && entry.raw & mmioMask == mmioValue
+    #if MUTATIONS
+      if Mutation.mmioMaskOverlapsGeneration.isActive {
+        return cachesMMIO && entry.raw & (mmioMask | 1 << 5) == mmioValue
+      }
+    #endif
+    return cachesMMIO && entry.raw & mmioMask == mmioValue
   }
 
   /// The memslot generation that a device entry was made in, its low 19 bits.

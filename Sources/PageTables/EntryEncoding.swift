@@ -1,5 +1,9 @@
 import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// How this machine spells its own entries: masks chosen once, from the processor's vendor and
 /// features (KVM: the `shadow_*_mask` globals, as one value).
 public struct EntryEncoding: Hashable, Sendable {
@@ -86,7 +90,11 @@ public struct EntryEncoding: Hashable, Sendable {
     format = .npt
     hasAccessedDirty = true
     self.physicalBits = UInt8(physicalBits)
-    cachesMMIO = physicalBits < 52
+    #if MUTATIONS
+      cachesMMIO = physicalBits < 52 || Mutation.mmioMarkerWithoutReservedBits.isActive
+    #else
+      cachesMMIO = physicalBits < 52
+    #endif
     present = SPTELayout.NPT.present.mask
     user = SPTELayout.NPT.user.mask
     execute = 0

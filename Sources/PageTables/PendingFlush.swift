@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// A debt: processors may still hold translations of these frames that the tables no longer give.
 ///
 /// Whoever changes an entry gets one and has to pay it before the change may be relied on: before
@@ -34,6 +38,9 @@ public struct PendingFlush: ~Copyable {
 
   /// Takes another debt over.
   public mutating func add(_ other: consuming PendingFlush) {
+    #if MUTATIONS
+      if Mutation.flushFlagOverwritten.isActive { (start, end) = (0, 0) }
+    #endif
     if other.isOwed {
       start = isOwed ? min(start, other.start) : other.start
       end = max(end, other.end)

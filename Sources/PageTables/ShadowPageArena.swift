@@ -2,6 +2,10 @@ import HostMemory
 public import MachineEvents
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// The rows of all shadow pages of a machine, their look-up by frame and role, and their lives.
 ///
 ///     free ──stock──▶ cached ──enlist──▶ live ──retire──▶ retired ──reclaim──▶ free
@@ -286,7 +290,13 @@ public import PagingUnits
     var id = unsafe shared.pointee.firstRetired
     while id != .none {
       let next = self[id].next
-      if quiet.hasPassed(self[id].retiredAt) {
+      #if MUTATIONS
+        let isFree =
+          quiet.hasPassed(self[id].retiredAt) || Mutation.tableFreedBeforeQuiet.isActive
+      #else
+        let isFree = quiet.hasPassed(self[id].retiredAt)
+      #endif
+      if isFree {
         if before == .none {
           unsafe shared.pointee.firstRetired = next
         } else {

@@ -4,6 +4,10 @@ import PageTables
 import PagingUnits
 import X86Paging
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// The guest's tables as the hypervisor reads them: through memslots and the host process, never
 /// through tables of ours (KVM: `kvm_read_guest`, `kvm_vcpu_gfn_to_hva_prot`).
 ///
@@ -91,6 +95,14 @@ extension VirtualMachine {
     case .address(let host):
       switch process.lookUp(host, for: access, telling: self) {
       case .page(let page):
+        #if MUTATIONS
+          if Mutation.gpteADWrittenToWrongFrame.isActive, access == .write, let slot,
+            page.content == .special
+          {
+            let offset = address.raw - slot.baseFrame.address.raw
+            return .at(HostPhysical(offset), .page4K)
+          }
+        #endif
         return .at(page.frame.address + address.pageOffset, process.mappingLevel(at: host))
       case .readOnly: return .readOnly
       case .badAddress: return .failed(.badAddress)

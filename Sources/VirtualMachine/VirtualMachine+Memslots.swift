@@ -5,6 +5,10 @@ import MachineEvents
 import PageTables
 import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// The memslot door, as a VMM sees it (KVM: `KVM_SET_USER_MEMORY_REGION`).
 extension VirtualMachine {
   /// Creates, deletes (size 0), moves or re-flags a slot.
@@ -17,7 +21,14 @@ extension VirtualMachine {
     guard var change = try slots.prepare(region) else { return }
     if change.needsInvalidPhase {
       swap(&change) { (slots, change) in slots.publishInvalid(&change) }
-      zapEverything()
+      #if MUTATIONS
+        let isKept =
+          change.kind == .delete
+          ? Mutation.deletedSlotNotZapped.isActive : Mutation.movedSlotNotZapped.isActive
+        if !isKept { zapEverything() }
+      #else
+        zapEverything()
+      #endif
     }
     do throws(MemslotError) {
       try slots.prepareMetadata(&change)
@@ -48,13 +59,24 @@ extension VirtualMachine {
     // (KVM: `kvm_mmu_invalidate_mmio_sptes`).
     let next = slots.nextGeneration(of: change.addressSpace).raw & SPTELayout.MMIO.generationMask
     let spaces = UInt64(AddressSpace.allCases.count)
-    if next & ~(spaces - 1) == 0 { zapEverything() }
-    slots.finishSwap(&change)
+    #if MUTATIONS
+      let isLate = Mutation.generationWrapHandledAfterPublish.isActive
+      let number = Mutation.wrapDetectedInSpace0Only.isActive ? next : next & ~(spaces - 1)
+      if isLate { slots.finishSwap(&change) }
+      if number == 0 { zapEverything() }
+      if !isLate { slots.finishSwap(&change) }
+    #else
+      if next & ~(spaces - 1) == 0 { zapEverything() }
+      slots.finishSwap(&change)
+    #endif
   }
 
   /// Waits until every look at tables or memslots that is under way has ended (KVM:
   /// `synchronize_srcu_expedited`).
   private func waitForReaders() {
+    #if MUTATIONS
+      if Mutation.readersNotAwaited.isActive { return }
+    #endif
     let stamp = tables.quiet.stamp()
     while !tables.quiet.hasPassed(stamp) { tables.interleaver.reach(.waitingForLock) }
   }

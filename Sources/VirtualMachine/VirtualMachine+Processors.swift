@@ -5,6 +5,10 @@ import MachineEvents
 import PageTables
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// What a processor does besides accesses.
 extension VirtualMachine {
   /// The registers of a processor that take part in paging.
@@ -27,6 +31,10 @@ extension VirtualMachine {
     // SAFETY: the processor is the caller's own.
     guard unsafe processor(number).pointee.space != space else { return }
     unsafe processor(number).pointee.space = space
+    #if MUTATIONS
+      if Mutation.smmFlagClearedMMUNotReset.isActive && space == .normal { return }
+      if Mutation.setEventsTogglesSMMWithoutReset.isActive && space != .normal { return }
+    #endif
     dropRoot(number)
   }
 
@@ -40,6 +48,14 @@ extension VirtualMachine {
   public func invalidate(_ number: Int, _ what: Invalidation) {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
+    #if MUTATIONS
+      if Mutation.invpcidFlushSkippedWithTDP.isActive {
+        switch what {
+        case .space, .allSpaces, .linearAddressIn: return
+        default: break
+        }
+      }
+    #endif
     if case .linearAddress = what { unsafe processor.pointee.counters.add(to: .invlpg) }
     let registers = unsafe processor.pointee.registers
     unsafe processor.pointee.hardware.invalidate(what, registers)
@@ -58,11 +74,20 @@ extension VirtualMachine {
     // SAFETY: the board lives as long as the machine; the processor is the caller's own.
     let requests = unsafe board.pointee.takeRequests(number)
     let processor = unsafe processor(number)
+    #if MUTATIONS
+      if Mutation.prefaultIgnoresObsoleteRequest.isActive {
+        if requests.contains(.flush) { flush(number) }
+        return
+      }
+    #endif
     if requests.contains(.freeObsoleteRoots), unsafe processor.pointee.root != .none,
       unsafe direct.isObsolete(processor.pointee.root, tables)
     {
       dropRoot(number)
     }
+    #if MUTATIONS
+      if Mutation.flushRequestIgnored.isActive { return }
+    #endif
     if requests.contains(.flush) { flush(number) }
   }
 
@@ -77,7 +102,14 @@ extension VirtualMachine {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
     guard unsafe processor.pointee.root != .none else { return }
-    unsafe direct.putRoot(processor.pointee.root, tables)
+    #if MUTATIONS
+      // SAFETY: the processor is the caller's own.
+      if !Mutation.rootReferenceLeaked.isActive {
+        unsafe direct.putRoot(processor.pointee.root, tables)
+      }
+    #else
+      unsafe direct.putRoot(processor.pointee.root, tables)
+    #endif
     unsafe processor.pointee.root = .none
     unsafe processor.pointee.faultState.mmio.forget()
     tables.reclaim(to: process.host)
@@ -94,6 +126,9 @@ extension VirtualMachine {
     let root = unsafe direct.root(
       of: processor.pointee.space, tables, &processor.pointee.faultState.cache)
     unsafe processor.pointee.root = root
+    #if MUTATIONS
+      if Mutation.newRootNotFlushed.isActive { return true }
+    #endif
     flush(number)
     unsafe board.pointee.requestOutsideFlush(number)
     return true

@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// How the entries of a guest's tables are laid out, as masks: the geometry of a walk as a value.
 ///
 /// A walk reads every mask from here and never asks which format it is in; the three formats are
@@ -99,6 +103,9 @@ public struct EntryFormat: Hashable, Sendable {
   public func pageAddress(of word: UInt64, at depth: Int) -> UInt64 {
     let page = word & frameMask & ~(byteCount(at: depth) &- 1)
     guard depth > 1 else { return page }
+    #if MUTATIONS
+      if Mutation.highFrameBitsLost.isActive { return page }
+    #endif
     return page | ((word & highFrameMask) &<< 19)
   }
 }

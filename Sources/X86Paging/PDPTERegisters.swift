@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  public import Mutations
+#endif
+
 /// What became of loading the PDPTE registers of PAE paging.
 public enum PDPTELoad: Sendable {
   /// The registers have these values.
@@ -28,8 +32,13 @@ extension WalkRules {
     cr3: UInt64, in memory: inout Memory
   ) -> PDPTELoad {
     var registers = InlineArray<4, UInt64>(repeating: 0)
+    #if MUTATIONS
+      let start = cr3 & (Mutation.pdptesReadFromPageStart.isActive ? 0xFFFF_F000 : 0xFFFF_FFE0)
+    #else
+      let start = cr3 & 0xFFFF_FFE0
+    #endif
     for index in 0..<4 {
-      switch memory.entry(at: GuestPhysical((cr3 & 0xFFFF_FFE0) &+ UInt64(index &* 8))) {
+      switch memory.entry(at: GuestPhysical(start &+ UInt64(index &* 8))) {
       case .absent: return .absent
       case .refused: return .refused
       case .entry(let word):

@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  public import Mutations
+#endif
+
 /// One entry that a walk read.
 public struct WalkStep: Hashable, Sendable {
   /// The entry's bits as they were read.
@@ -52,6 +56,13 @@ public struct WalkPath: Sendable {
 
   /// Notes an entry one level further down.
   @inlinable public mutating func append(_ step: WalkStep, at depth: Int) {
+    #if MUTATIONS
+      if Mutation.walkerArraysFourLevels.isActive && depth == 5 {
+        steps[0] = step
+        lowestDepth = depth
+        return
+      }
+    #endif
     steps[depth &- 1] = step
     lowestDepth = depth
   }

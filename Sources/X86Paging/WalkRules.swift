@@ -1,5 +1,9 @@
 public import PagingUnits
 
+#if MUTATIONS
+  import Mutations
+#endif
+
 /// Everything that decides a walk except the tables: computed once from the control registers and
 /// read by every walk after.
 ///
@@ -66,6 +70,9 @@ public struct WalkRules: Sendable {
   ) -> PermissionTable.Controls {
     var controls: PermissionTable.Controls = []
     if CR0Layout.writeProtect.isSet(in: registers.cr0) { controls.insert(.writeProtect) }
+    #if MUTATIONS
+      if Mutation.cr0WPGuestOwnedStale.isActive { controls.insert(.writeProtect) }
+    #endif
     // 4-byte entries have no execute-disable bit, and fetches are not told apart there either (SDM
     // volume 3A, "Page-Fault Error Codes"; KVM sets the fetch bit whenever EFER.NXE is 1).
     let noExecute = EFERLayout.noExecute.isSet(in: registers.efer)
@@ -84,6 +91,9 @@ public struct WalkRules: Sendable {
 
   /// Whether `address` may be used at all: canonical where that is required.
   public func accepts(_ address: GuestVirtual) -> Bool {
-    !requiresCanonical || address.isCanonical(width: addressBits)
+    #if MUTATIONS
+      if Mutation.canonicalUnchecked.isActive { return true }
+    #endif
+    return !requiresCanonical || address.isCanonical(width: addressBits)
   }
 }
