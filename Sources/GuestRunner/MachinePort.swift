@@ -37,7 +37,11 @@ final class MachinePort: GuestPort {
   /// The buffers under the machine, which must outlive it.
   private let host: SparseHost
   /// What is checked after an exit.
-  var checks = RunConfiguration.Checks.none
+  var checks = RunConfiguration.Checks.none {
+    didSet { reference = checks == .none ? nil : Reference(machine.configuration) }
+  }
+  /// Judges every access, once checks are asked for, which is before the guest runs.
+  private var reference: Reference?
   private var checkedExits: Int64 = 0
   private var exits: Int64 = 0
   private var level: UInt8 = 0
@@ -77,6 +81,8 @@ final class MachinePort: GuestPort {
       machine[registersOf: 0] = registers
     }
     machine.setInstructionPointer(rip, of: 0)
+    let verdict = reference?.expect(
+      ReferenceAccess(.virtual(request.address), request.kind, request.privilege), in: machine)
     let outcome = machine.access(0, request.address, request.kind, request.privilege)
     if machine.takeOutsideFlush(0) { processor?.flushTranslations() }
     let exits = machine.statistic(.exits, of: 0)
@@ -88,12 +94,9 @@ final class MachinePort: GuestPort {
         return .stop
       }
     }
-    if checks == .everyExit, exits != checkedExits {
-      checkedExits = exits
-      if let violation = violation(request.address, outcome) {
-        end(.violation(violation.description))
-        return .stop
-      }
+    if let verdict, let violation = violation(outcome, verdict) {
+      end(.violation(violation.description))
+      return .stop
     }
     switch outcome {
     case .translated(let translation):
@@ -114,27 +117,30 @@ final class MachinePort: GuestPort {
     }
   }
 
-  /// The first rule that does not hold now, or that this access broke.
-  private func violation(_ address: GuestVirtual, _ outcome: AccessOutcome) -> Violation? {
-    if case .translated(let translation) = outcome,
-      let violation = MachineInspection.violation(
-        of: address, reaching: translation.hostPhysical, in: machine)
-    {
-      return violation
-    }
+  /// The first rule that this access broke or, after an exit, that does not hold now.
+  private func violation(_ outcome: AccessOutcome, _ verdict: ReferenceVerdict) -> Violation? {
+    if let violation = reference?.judge(outcome, of: verdict, in: machine) { return violation }
+    guard exits != checkedExits else { return nil }
+    checkedExits = exits
     return MachineInspection.violation(in: machine)
   }
 
+  /// Has the processor's hardware forget, and whoever judges it.
+  private func forget(_ what: Invalidation) {
+    machine.invalidate(0, what)
+    reference?.invalidated(0, what, in: machine)
+  }
+
   override func invalidate(_ address: GuestVirtual) {
-    machine.invalidate(0, .linearAddress(address))
+    forget(.linearAddress(address))
   }
 
   override func invalidate(_ scope: InvalidationScope, pcid: UInt16, address: GuestVirtual) {
     switch scope {
-    case .address: machine.invalidate(0, .linearAddressIn(pcid: pcid, address))
-    case .addressSpace: machine.invalidate(0, .space(pcid: pcid))
-    case .everything: machine.invalidate(0, .allLinear)
-    case .everythingButGlobal: machine.invalidate(0, .allSpaces)
+    case .address: forget(.linearAddressIn(pcid: pcid, address))
+    case .addressSpace: forget(.space(pcid: pcid))
+    case .everything: forget(.allLinear)
+    case .everythingButGlobal: forget(.allSpaces)
     }
   }
 
@@ -158,7 +164,7 @@ final class MachinePort: GuestPort {
     guard new.pkru == old.pkru else { return .accepted }
     recent.add(.control(rip: rip, new))
     if let invalidation = new.invalidation(after: old, keepsTranslations: keepsTranslations) {
-      machine.invalidate(0, invalidation)
+      forget(invalidation)
     }
     return .accepted
   }

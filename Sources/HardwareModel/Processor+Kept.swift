@@ -42,4 +42,54 @@ extension Processor {
       pcid: one.pcid,
       identifier: one.identifier, root: SecondDimension.root(ofTag: one.root))
   }
+
+  /// A guest-physical page's place in the host that is kept between walks.
+  public struct KeptPlace: Hashable, Sendable {
+    /// The first guest-physical byte of the 4 KiB page.
+    public var guestPhysical: GuestPhysical
+    /// The first host-physical byte.
+    public var hostPhysical: HostPhysical
+    /// The size of the page that the second dimension has there.
+    public var level: Level
+    /// Whether a write goes by it.
+    public var isWritable: Bool
+    /// Whether a fetch goes by it.
+    public var isExecutable: Bool
+  }
+
+  /// A table of the guest's that is kept between walks.
+  public struct KeptTable: Hashable, Sendable {
+    /// The first linear byte that the table covers.
+    public var linear: GuestVirtual
+    /// The table's first guest-physical byte.
+    public var guestPhysical: GuestPhysical
+    /// The table's level.
+    public var level: Level
+    /// The PCID that it was made under.
+    public var pcid: UInt16
+  }
+
+  /// How many guest-physical places there is room for.
+  public var placeCapacity: Int { WalkCache.physicalCount }
+  /// How many tables of the guest's there is room for.
+  public var tableCapacity: Int { WalkCache.upperCount }
+
+  /// The guest-physical place kept at an index, 0..<placeCapacity; `nil` where none is.
+  public func keptPlace(at index: Int) -> KeptPlace? {
+    guard let one = walks.physical(at: index) else { return nil }
+    return KeptPlace(
+      guestPhysical: GuestPhysical((one.key - 1) << 12), hostPhysical: HostPhysical(one.hostPage),
+      level: one.level, isWritable: one.rights.isSuperset(of: [.write, .dirty]),
+      isExecutable: one.rights.contains(.execute))
+  }
+
+  /// The table of the guest's kept at an index, 0..<tableCapacity; `nil` where none is.
+  public func keptTable(at index: Int) -> KeptTable? {
+    guard let one = walks.upper(at: index) else { return nil }
+    let depth = Int(one.key & 7)
+    let address = (one.key >> 4) << (12 + 9 * UInt64(depth))
+    return KeptTable(
+      linear: GuestVirtual(address), guestPhysical: GuestPhysical(one.table),
+      level: Level(depth), pcid: TranslationTag.pcid(of: one.space))
+  }
 }

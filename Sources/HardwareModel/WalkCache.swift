@@ -48,8 +48,8 @@ import PagingUnits
     }
   }
 
-  private static let upperCount = 48
-  private static let physicalCount = 64
+  static let upperCount = 48
+  static let physicalCount = 64
   private let uppers: UnsafeMutablePointer<Upper>
   private let physicals: UnsafeMutablePointer<Physical>
 
@@ -110,6 +110,22 @@ import PagingUnits
     // SAFETY: a slot is below the number of physicals.
     let found = unsafe physicals[Self.slot(address)]
     return found.key == (address >> 12) + 1 && found.root == root ? found : nil
+  }
+
+  /// The kept place with an index, for those who check.
+  func physical(at index: Int) -> Physical? {
+    precondition(0 <= index && index < Self.physicalCount, "a walk cache has this many places")
+    // SAFETY: the index was checked.
+    let found = unsafe physicals[index]
+    return found.key != 0 ? found : nil
+  }
+
+  /// The kept table with an index, for those who check.
+  func upper(at index: Int) -> Upper? {
+    precondition(0 <= index && index < Self.upperCount, "a walk cache has this many tables")
+    // SAFETY: the index was checked.
+    let found = unsafe uppers[index]
+    return found.key != 0 ? found : nil
   }
 
   /// Keeps the place of a guest-physical page.

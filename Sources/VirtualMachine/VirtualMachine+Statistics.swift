@@ -1,6 +1,7 @@
 public import HardwareModel
 public import MachineEvents
 import PageTables
+public import PagingUnits
 import Synchronization
 
 /// What a machine counted.
@@ -56,5 +57,39 @@ extension VirtualMachine {
   public func hasRequests(of number: Int) -> Bool {
     // SAFETY: the board lives as long as the machine.
     unsafe board.pointee.hasRequests(number)
+  }
+
+  /// How many places of guest-physical pages a processor keeps between walks at most.
+  public func placeCapacity(of number: Int) -> Int {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.placeCapacity
+  }
+
+  /// The place of a guest-physical page that a processor keeps between walks; `nil` where none is.
+  public func keptPlace(
+    at index: Int, of number: Int
+  ) -> HardwareModel.Processor.KeptPlace? {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.keptPlace(at: index)
+  }
+
+  /// How many tables of the guest's a processor keeps between walks at most.
+  public func tableCapacity(of number: Int) -> Int {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.tableCapacity
+  }
+
+  /// The table of the guest's that a processor keeps between walks; `nil` where none is.
+  public func keptTable(at index: Int, of number: Int) -> HardwareModel.Processor.KeptTable? {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.keptTable(at: index)
+  }
+
+  /// The frame of the table at which a processor's walks of the second dimension start; `nil` while
+  /// it has none, and then it uses nothing that it keeps.
+  public func rootFrame(of number: Int) -> HostFrame? {
+    // SAFETY: the processor is the caller's own.
+    let root = unsafe processor(number).pointee.root
+    return root == .none ? nil : tables.arena[root].frame
   }
 }

@@ -1,0 +1,230 @@
+import DirectMMU
+import GuestMemory
+import HardwareModel
+public import PagingUnits
+public import VirtualMachine
+
+/// Whether an access ended as it lawfully may.
+extension Reference {
+  /// Judges what came of an access; `nil` when it is lawful.
+  ///
+  /// It looks at where the access went, at what else it says may go there, at accessed and dirty
+  /// bits of every guest entry on the way (set where they must be, nowhere else), at the bytes
+  /// behind, and at the machine's own tables.
+  public mutating func judge(
+    _ outcome: AccessOutcome, of verdict: ReferenceVerdict, in machine: borrowing VirtualMachine
+  ) -> Violation? {
+    let memory = memory(verdict.addressSpace, machine)
+    let ending: ReferenceEnding
+    switch outcome {
+    case .translated(let translation):
+      return judge(translation, verdict, memory, machine)
+    case .stuck(let address):
+      return Violation("an access makes progress", found: "stuck at \(hex(address.raw))")
+    case .failed(.noMemory, _) where supply == .scarce: return nil
+    case .pageFault(let code): ending = .pageFault(code)
+    case .generalProtection: ending = .generalProtection
+    case .device(let address): ending = .device(address.raw)
+    case .failed(let reason, let address): ending = .failed(reason, address.raw)
+    }
+    guard ending == verdict.current else { return unlawful("\(ending)", verdict) }
+    if case .pageFault = ending, let linear = verdict.linear {
+      let mode = verdict.mode
+      remembered[verdict.access.processor].forgetPath(
+        linear, RememberedWalks.Space(mode), shift: mode.shift)
+    }
+    return marksViolation(
+      verdict, marked: verdict.markedBeforeEnding, dirtied: nil, memory, machine)
+  }
+
+  private func unlawful(_ found: String, _ verdict: ReferenceVerdict) -> Violation {
+    Violation(
+      "an access ends as guest tables, memslots and host say",
+      found: "\(Self.words(verdict)) came to \(found), lawful is \(verdict.expectation)")
+  }
+
+  private static func words(_ verdict: ReferenceVerdict) -> String {
+    let access = verdict.access
+    let address =
+      switch access.target {
+      case .virtual(let address): "GVA \(hex(address.raw))"
+      case .physical(let address): "GPA \(hex(address.raw))"
+      }
+    return "\(access.privilege) \(access.kind) of \(address)"
+  }
+
+  // MARK: Memory
+
+  private mutating func judge(
+    _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
+    _ machine: borrowing VirtualMachine
+  ) -> Violation? {
+    let found = {
+      "\(hex(translation.guestPhysical.raw)) → \(hex(translation.hostPhysical.raw)), level "
+        + "\(translation.level.depth), usable \(translation.usable.rawValue)"
+        + (translation.isGlobal ? ", global" : "")
+    }
+    if let violation = hostViolation(translation, verdict, memory, machine) { return violation }
+    var why: Violation?
+    var isLawful = verdict.isOpen
+    for way in verdict.ways where Self.leads(way, translation, verdict) {
+      if let violation = wayViolation(way, translation, verdict, memory, machine) {
+        why = why ?? violation
+        continue
+      }
+      isLawful = true
+      remember(way, verdict)
+    }
+    return isLawful ? nil : why ?? unlawful(found(), verdict)
+  }
+
+  /// Whether a way leads where an access went.
+  private static func leads(
+    _ way: ReferenceWay, _ translation: Translation, _ verdict: ReferenceVerdict
+  ) -> Bool {
+    let shift = 12 + 9 * UInt64(translation.level.depth - 1)
+    return way.physical == translation.guestPhysical.raw && shift <= way.page.shift
+      && way.page.isGlobal == translation.isGlobal
+      && bits(translation.usable) & ~way.permitted == 0
+  }
+
+  private static func bits(_ usable: Translation.Usable) -> UInt8 {
+    (usable.contains(.read) ? 1 << AccessKind.read.rawValue : 0)
+      | (usable.contains(.write) ? 1 << AccessKind.write.rawValue : 0)
+      | (usable.contains(.fetch) ? 1 << AccessKind.fetch.rawValue : 0)
+  }
+
+  private func hostViolation(
+    _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
+    _ machine: borrowing VirtualMachine
+  ) -> Violation? {
+    guard let tables = SecondTables(of: verdict.access.processor, in: machine) else {
+      return Violation("a processor that reaches memory has a root", found: Self.words(verdict))
+    }
+    let needed = UInt8(1) << verdict.access.kind.rawValue
+    if Self.bits(translation.usable) & needed == 0 {
+      return Violation("an access that succeeds may be made again", found: Self.words(verdict))
+    }
+    let step = HostwardJudge.Step(
+      guest: translation.guestPhysical.raw, host: translation.hostPhysical.raw,
+      level: translation.level, isWritable: translation.usable.contains(.write),
+      isExecutable: translation.usable.contains(.fetch))
+    return HostwardJudge(memory: memory, tables: tables).violation(
+      step,
+      "\(Self.words(verdict)) went by \(hex(translation.guestPhysical.raw)) to "
+        + hex(translation.hostPhysical.raw))
+  }
+
+  private func wayViolation(
+    _ way: ReferenceWay, _ translation: Translation, _ verdict: ReferenceVerdict,
+    _ memory: ReferenceMemory, _ machine: borrowing VirtualMachine
+  ) -> Violation? {
+    if let violation = marksViolation(
+      verdict, marked: way.marked, dirtied: way.dirtied, memory, machine)
+    {
+      return violation
+    }
+    guard var bytes = way.bytes, verdict.access.byteCount > 0 else { return nil }
+    let count = verdict.access.byteCount
+    let place = translation.hostPhysical.raw
+    if memory.isMemory(place) {
+      // The access may have marked the very entries that it looks at.
+      bytes |=
+        markedBits(around: place, way, verdict, memory) & (UInt64.max >> UInt64(64 - count * 8))
+      let found = memory.bytes(count, atPhysical: place)
+      if found != bytes {
+        return Violation(
+          "an access finds the bytes that were there",
+          found: "\(Self.words(verdict)) finds \(hex(found)), there was \(hex(bytes))")
+      }
+    }
+    return nil
+  }
+
+  /// The bits that marks set among the eight bytes at a place.
+  private func markedBits(
+    around place: UInt64, _ way: ReferenceWay, _ verdict: ReferenceVerdict,
+    _ memory: ReferenceMemory
+  ) -> UInt64 {
+    var bits: UInt64 = 0
+    for number in verdict.entries.indices {
+      let marks = Self.marks(number, way.marked, way.dirtied)
+      guard marks != 0, let entry = memory.physical(verdict.entries[number].host) else { continue }
+      let distance = Int64(bitPattern: entry &- place) * 8
+      if (-64...64).contains(distance) {
+        bits |= distance >= 0 ? marks << UInt64(distance) : marks >> UInt64(-distance)
+      }
+    }
+    return bits
+  }
+
+  private static func marks(_ number: Int, _ marked: UInt64, _ dirtied: Int?) -> UInt64 {
+    (marked >> UInt64(number) & 1) << 5 | (number == dirtied ? 1 << 6 : 0)
+  }
+
+  // MARK: Accessed and dirty bits
+
+  /// Whether every entry that was read is what it was, with the marks that it must have now.
+  private func marksViolation(
+    _ verdict: ReferenceVerdict, marked: UInt64, dirtied: Int?, _ memory: ReferenceMemory,
+    _ machine: borrowing VirtualMachine
+  ) -> Violation? {
+    let width = verdict.mode.levels == 2 ? 4 : 8
+    for number in verdict.entries.indices {
+      let entry = verdict.entries[number]
+      var meant = entry.value | Self.marks(number, marked, dirtied)
+      let found = memory.bytes(width, at: entry.host, machine) ?? entry.value
+      if found == meant { continue }
+      // The same entry may have been read more than once, under other addresses too.
+      let place = memory.physical(entry.host)
+      for other in verdict.entries.indices
+      where verdict.entries[other].host == entry.host
+        || (place != nil && memory.physical(verdict.entries[other].host) == place)
+      {
+        meant |= Self.marks(other, marked, dirtied)
+      }
+      // What lies outside memory reads as ones whatever is done to it.
+      if found == meant { continue }
+      return Violation(
+        "accessed and dirty bits are set where they must be and nowhere else",
+        found: "\(Self.words(verdict)) left the guest's entry at \(hex(entry.physical)) as "
+          + "\(hex(found)), lawful is \(hex(meant))")
+    }
+    return nil
+  }
+
+  // MARK: Remembering
+
+  /// Takes note of what the processor may have kept of a way.
+  private mutating func remember(_ way: ReferenceWay, _ verdict: ReferenceVerdict) {
+    guard way.isWalk, let linear = verdict.linear else { return }
+    let (mode, number) = (verdict.mode, verdict.access.processor)
+    let space = RememberedWalks.Space(mode)
+    remembered[number].remember(way.page, linear, space)
+    for index in verdict.tables.indices where way.passed >> UInt64(index) & 1 == 1 {
+      let (table, depth) = verdict.tables[index]
+      remembered[number].remember(
+        table, linear, depth: depth, shift: mode.shift(depth + 1), space)
+    }
+  }
+
+  // MARK: The dirty log
+
+  /// The frames that the dirty log must hold after an access that came to this, if it logs at all:
+  /// the page that is written and the guest's tables that were marked, as far as their memslots log
+  /// writes.
+  public mutating func framesToLog(
+    after outcome: AccessOutcome, of verdict: ReferenceVerdict,
+    in machine: borrowing VirtualMachine
+  ) -> [GuestFrame] {
+    guard case .translated(let translation) = outcome else { return [] }
+    let memory = memory(verdict.addressSpace, machine)
+    var frames: [GuestFrame] = []
+    if verdict.access.kind == .write { frames.append(translation.guestPhysical.frame) }
+    for entry in verdict.entries {
+      let now = memory.bytes(verdict.mode.levels == 2 ? 4 : 8, at: entry.host, machine)
+      if now != entry.value { frames.append(GuestPhysical(entry.physical).frame) }
+    }
+    return frames.filter { memory.slot($0.number << 12)?.logsWrites ?? false }
+  }
+}
