@@ -48,7 +48,11 @@ extension Stage {
     let level = step.privilegeLevel ?? registers.cpl
     let privilege: Privilege =
       step.isImplicit ? .implicitSupervisor : level == 3 ? .user : .supervisor
-    let outcome = travel(step, address, privilege)
+    let outcome: AccessOutcome
+    switch judged(step, address, count, privilege) {
+    case .success(let lawful): outcome = lawful
+    case .failure(let stop): return .failure(stop)
+    }
     switch outcome {
     case .translated(let translation): return .success(translation)
     case .pageFault(let errorCode):
@@ -67,6 +71,36 @@ extension Stage {
     case .stuck(let physical):
       return .failure(Stop(result: .exit(.stuck, physical, value: nil)))
     }
+  }
+
+  /// Makes an access that the reference judges.
+  private func judged(
+    _ step: AccessStep, _ address: AccessStep.Address, _ count: Int, _ privilege: Privilege
+  ) -> Result<AccessOutcome, Stop> {
+    if step.isEmulated { return .success(travel(step, address, privilege)) }
+    let target: ReferenceAccess.Target
+    switch address {
+    case .virtual(let linear): target = .virtual(linear)
+    case .physical(let physical): target = .physical(physical)
+    }
+    let verdict = reference.expect(
+      ReferenceAccess(
+        processor: step.processor, target, step.kind, privilege, byteCount: min(count, 8)),
+      in: machine)
+    let outcome = travel(step, address, privilege)
+    if case .failed(.noMemory, _) = outcome, machine.process.host.frames(.free) < 64 {
+      return .success(outcome)
+    }
+    judgedCount += 1
+    guard let violation = reference.judge(outcome, of: verdict, in: machine) else {
+      return .success(outcome)
+    }
+    if isInterleaving {
+      // Somebody changed what the verdict was about. What the processor may keep is not known now.
+      isInDoubt = true
+      return .success(outcome)
+    }
+    return .failure(Stop(result: .violation(violation)))
   }
 
   private func travel(
@@ -138,24 +172,32 @@ extension Stage {
     if let isSet = change.alignmentCheck { registers.ac = isSet }
     machine[registersOf: number] = registers
     let outcome: ControlOutcome
+    var written: Reference.WrittenRegister?
     if controls > 1 {
       registers.cr0 = change.cr0 ?? before.cr0
       registers.cr3 = change.cr3 ?? before.cr3
       registers.cr4 = change.cr4 ?? before.cr4
       registers.efer = change.efer ?? before.efer
       outcome = machine.replaceControls(number, with: registers)
+      written = .everything
     } else if let cr0 = change.cr0 {
       outcome = machine.writeCR0(number, cr0, from: .narrow)
+      written = .cr0
     } else if let cr3 = change.cr3 {
       outcome = machine.writeCR3(number, cr3)
+      written = .cr3(cr3)
     } else if let cr4 = change.cr4 {
       outcome = machine.writeCR4(number, cr4)
+      written = .cr4
     } else if let efer = change.efer {
       outcome = machine.writeEFER(number, efer)
+      written = .efer
     } else {
       outcome = .accepted
     }
-    return outcome == .accepted ? .done : .exception("gp")
+    guard outcome == .accepted else { return .exception("gp") }
+    if let written { reference.wrote(number, written, from: before, in: machine) }
+    return .done
   }
 
   /// Whether each byte of IA32_PAT is a memory type that exists (SDM volume 3A, "IA32_PAT MSR").
@@ -166,12 +208,16 @@ extension Stage {
   /// MOV to CR3.
   func loadCR3(_ processor: Int, _ value: UInt64, _ keepsTranslations: Bool) -> StepResult {
     let value = keepsTranslations ? value | 1 << 63 : value
-    return machine.writeCR3(processor, value) == .accepted ? .done : .exception("gp")
+    let before = machine[registersOf: processor]
+    guard machine.writeCR3(processor, value) == .accepted else { return .exception("gp") }
+    reference.wrote(processor, .cr3(value), from: before, in: machine)
+    return .done
   }
 
   /// Makes a processor forget.
   func invalidate(_ processor: Int, _ what: Invalidation) -> StepResult {
     machine.invalidate(processor, what)
+    reference.invalidated(processor, what, in: machine)
     return .done
   }
 

@@ -1,3 +1,4 @@
+import HardwareModel
 import MachineChecks
 
 /// Steps that run interleaved.
@@ -20,6 +21,10 @@ extension Stage {
         Violation("interleaved operations come to an end", found: history.outcome.description))
     }
     if let violation = inspect() { return .violation(violation) }
+    if isInDoubt {
+      for processor in 0..<settings.processors { _ = invalidate(processor, .everything) }
+      isInDoubt = false
+    }
     let lines = history.text.split(separator: "\n").map(String.init)
     return .interleaved(Interleaved(results: sequences.map(\.results), history: lines))
   }

@@ -21,12 +21,16 @@ public final class Stage {
   public let log: TraceLog
   /// The machine, as the scenario says it.
   public let settings: ScenarioMachine
+  /// What the reference remembers of processors.
+  var reference: Reference
   /// The host memory behind the slots, and where the next one goes.
   var backing = SlotBackings()
   /// How many accesses the reference judged.
   public internal(set) var judgedCount: UInt64 = 0
   /// Whether steps run interleaved now, so that an access cannot be judged by itself.
   var isInterleaving = false
+  /// Whether an interleaved access came to something that the reference cannot follow.
+  var isInDoubt = false
   /// Whether interleaved steps never came to an end: their threads still stand in the machine.
   var isStuck = false
   /// Who lets interleaved steps in.
@@ -71,6 +75,7 @@ public final class Stage {
     self.scheduler = scheduler
     self.log = log
     self.buffers = buffers
+    reference = Reference(configuration)
     self.machine = machine
   }
 
@@ -98,6 +103,7 @@ public final class Stage {
     case .evict(let processor): return invalidate(processor, .everything)
     case .refuse(let refusal):
       machine.process.host.refuse(refusal.policy)
+      reference.supply = refusal == .never ? .plentiful : .scarce
       return .done
     case .counters(let processor): return .counters(counters(of: processor))
     case .tracepoints:
