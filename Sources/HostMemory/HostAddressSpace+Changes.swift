@@ -33,17 +33,30 @@ extension HostAddressSpace {
   public func unmap<Notifier: HostNotifier & ~Copyable>(
     _ range: Range<HostVirtual>, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {
-    let split = splitEnds(of: range, telling: notifier)
-    guard split == .done else { return split }
-    dropPages(of: range, telling: notifier)
-    return .done
+    while true {
+      let split = splitEnds(of: range, telling: notifier)
+      guard split == .done else { return split }
+      // Whoever joined the pages meanwhile made progress, so going round again ends.
+      if dropPages(of: range, telling: notifier) == .whole { return .done }
+    }
+  }
+
+  /// How much of a range a change took in.
+  enum Coverage {
+    /// Everything.
+    case whole
+    /// Not the pages that reach beyond the range: somebody joined them with their neighbours after
+    /// the ends had been split.
+    case withoutLargerPages
   }
 
   /// Clears the entries of whole pages inside `range`: begin → clear → end, then the frames go.
+  @discardableResult
   func dropPages<Notifier: HostNotifier & ~Copyable>(
     of range: Range<HostVirtual>, telling notifier: borrowing Notifier
-  ) {
+  ) -> Coverage {
     var departing = DepartingPages()
+    var coverage = Coverage.whole
     #if MUTATIONS
       let isLate = Mutation.pagesFreedBeforeNotifier.isActive
       if !isLate { notifier.invalidateRangeStart(range) }
@@ -55,11 +68,12 @@ extension HostAddressSpace {
       lock()
       let stop = walk(root, address)
       let start = address.aligned(to: stop.level)
-      // A page that a racing fault made larger than the range stays: it is nobody's to cut here.
-      if stop.holdsPage || stop.entry.isPoisoned, range.lowerBound <= start,
-        stop.level.byteCount <= range.upperBound - start
-      {
-        clear(stop, into: &departing)
+      if stop.holdsPage || stop.entry.isPoisoned {
+        if range.lowerBound <= start, stop.level.byteCount <= range.upperBound - start {
+          clear(stop, into: &departing)
+        } else {
+          coverage = .withoutLargerPages
+        }
       }
       unlock()
       guard let next = start.advanced(checking: stop.level.byteCount) else { break }
@@ -73,6 +87,7 @@ extension HostAddressSpace {
     #endif
     notifier.invalidateRangeEnd(range)
     departing.free(to: host)
+    return coverage
   }
 
   /// Empties an entry that holds a page, with the lock held; a table set aside comes back.
@@ -103,11 +118,25 @@ extension HostAddressSpace {
       throw .misaligned(range.lowerBound.raw)
     }
     if range.isEmpty { return }
-    let split = splitEnds(of: range, telling: notifier)
-    guard split == .done else {
-      throw split == .outOfFrames ? .outOfFrames : .misaligned(range.lowerBound.raw)
+    func splitEnds() throws(HostRegionError) {
+      let split = self.splitEnds(of: range, telling: notifier)
+      guard split == .done else {
+        throw split == .outOfFrames ? .outOfFrames : .misaligned(range.lowerBound.raw)
+      }
     }
+    try splitEnds()
     try setProtection(protection, of: range)
+    while protectPages(of: range, protection, telling: notifier) == .withoutLargerPages {
+      // Somebody joined pages after the split; nobody does over the end of what is protected now.
+      try splitEnds()
+    }
+  }
+
+  /// Changes the entries of whole pages inside `range`: begin → change → end.
+  private func protectPages<Notifier: HostNotifier & ~Copyable>(
+    of range: Range<HostVirtual>, _ protection: HostProtection, telling notifier: borrowing Notifier
+  ) -> Coverage {
+    var coverage = Coverage.whole
     #if MUTATIONS
       let isSilent = Mutation.protectWithoutNotifier.isActive
       if !isSilent { notifier.invalidateRangeStart(range) }
@@ -118,7 +147,11 @@ extension HostAddressSpace {
     while address < range.upperBound {
       lock()
       let stop = walk(root, address)
-      if stop.holdsPage {
+      let start = address.aligned(to: stop.level)
+      let isInside =
+        range.lowerBound <= start && stop.level.byteCount <= range.upperBound - start
+      if stop.holdsPage, !isInside { coverage = .withoutLargerPages }
+      if stop.holdsPage, isInside {
         let entry: HostEntry =
           switch protection {
           case .none: stop.entry.isPresent ? stop.entry.concealed : stop.entry
@@ -129,13 +162,14 @@ extension HostAddressSpace {
         host.memory.setEntry(entry.raw, at: stop.place)
       }
       unlock()
-      address = address.aligned(to: stop.level) + stop.level.byteCount
+      address = start + stop.level.byteCount
     }
     #if MUTATIONS
       if !isSilent { notifier.invalidateRangeEnd(range) }
     #else
       notifier.invalidateRangeEnd(range)
     #endif
+    return coverage
   }
 
   /// Gives the rows of `range` a protection, cutting regions at its ends.

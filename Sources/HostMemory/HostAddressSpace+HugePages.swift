@@ -61,8 +61,7 @@ extension HostAddressSpace {
     guard .page4K < level && level <= .page1G else { return .unsuitable }
     let start = address.aligned(to: level)
     guard let end = start.advanced(checking: level.byteCount),
-      let region = region(containing: start), case .anonymous(let largest) = region.backing,
-      level <= largest, region.protection == .readWrite, end <= region.range.upperBound
+      isGatherable(region(containing: start), until: end, level)
     else { return .unsuitable }
     let order = FrameOrder(level)
     guard let block = host.allocate(order, as: .anonymous) else { return .outOfFrames }
@@ -89,6 +88,9 @@ extension HostAddressSpace {
   ) -> HostChangeOutcome {
     lock()
     defer { unlock() }
+    // The region may have been cut, protected or removed since it was looked at.
+    guard isGatherable(regionLocked(containing: range.lowerBound), until: range.upperBound, level)
+    else { return .unsuitable }
     let suitable = isGatherable(range, level)
     guard suitable == .done else { return suitable }
     var address = range.lowerBound
@@ -118,6 +120,14 @@ extension HostAddressSpace {
     addMapping(block)
     host.memory.setEntry(HostEntry.page(block, level, .write).raw, at: stop.place)
     return .done
+  }
+
+  /// Whether a region lets huge pages of `level` stand up to `end`, and be written.
+  private func isGatherable(
+    _ region: HostRegion?, until end: HostVirtual, _ level: Level
+  ) -> Bool {
+    guard let region, case .anonymous(let largest) = region.backing else { return false }
+    return level <= largest && region.protection == .readWrite && end <= region.range.upperBound
   }
 
   /// Whether a table with at least one page stands at `level`, and every page under it is the
