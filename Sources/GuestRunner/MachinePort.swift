@@ -122,7 +122,8 @@ final class MachinePort: GuestPort {
     if let violation = reference?.judge(outcome, of: verdict, in: machine) { return violation }
     guard exits != checkedExits else { return nil }
     checkedExits = exits
-    return MachineInspection.violation(in: machine)
+    return MachineInspection.violation(
+      in: machine, exits.isMultiple(of: 64) ? .everything : .machine)
   }
 
   /// Has the processor's hardware forget, and whoever judges it.

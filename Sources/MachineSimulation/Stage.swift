@@ -119,14 +119,7 @@ public final class Stage {
 
   /// Checks every invariant of the machine, and everything that processors keep; the first
   /// violation.
-  public func inspect() -> Violation? {
-    for processor in 0..<settings.processors {
-      if let violation = MachineInspection.violation(in: machine, of: processor) {
-        return violation
-      }
-    }
-    return nil
-  }
+  public func inspect() -> Violation? { MachineInspection.violation(in: machine) }
 
   /// Why an operation names something that the machine does not have.
   private func outsideMachine(_ operation: Operation) -> String? {

@@ -9,11 +9,14 @@ public import VirtualMachine
 public struct EntryFormats: EntryInvariant {
   /// The rule as a sentence.
   public static let rule = "an entry has only bits that its format allows"
+  /// The bits of leaves and of other entries, level by level, once they were asked for.
+  private var allowedBits = InlineArray<12, UInt64>(repeating: 0)
+
   /// The rule before a scan.
   public init() {}
 
   /// Looks at an entry.
-  public func violation(
+  public mutating func violation(
     of seen: SeenEntry, in machine: borrowing VirtualMachine
   ) -> Violation? {
     let encoding = machine.tables.encoding
@@ -21,7 +24,9 @@ public struct EntryFormats: EntryInvariant {
       let isKnown = seen.entry.isFrozen || encoding.isMMIO(seen.entry)
       return isKnown ? nil : broken(by: seen, "not present, and neither empty nor a device's")
     }
-    let alien = seen.entry.raw & ~Self.allowed(seen, encoding)
+    let kind = Int(seen.level.depth) * 2 + (seen.isLeaf ? 1 : 0)
+    if allowedBits[kind] == 0 { allowedBits[kind] = Self.allowed(seen, encoding) }
+    let alien = seen.entry.raw & ~allowedBits[kind]
     if alien != 0 { return broken(by: seen, "bits \(hex(alien)) are reserved here") }
     guard encoding.format == .ept else { return nil }
     return Self.isMisconfigured(seen, machine)
@@ -63,10 +68,9 @@ public struct EntryFormats: EntryInvariant {
     _ seen: SeenEntry, _ machine: borrowing VirtualMachine
   ) -> Bool {
     let rights = seen.entry.raw & 0b111
+    let type = seen.entry.raw >> 3 & 0b111
     if rights == 0b010 || rights == 0b110 { return true }
     if rights == 0b100 && machine.configuration.executeOnly == .absent { return true }
-    guard seen.isLeaf else { return rights != 0b111 }
-    let type = SPTELayout.EPT.memoryType.value(in: seen.entry.raw)
-    return type != 0 && type != 6
+    return seen.isLeaf ? type != 0 && type != 6 : rights != 0b111
   }
 }

@@ -4,7 +4,7 @@ import VirtualMachine
 struct EveryEntryInvariant: EntryInvariant {
   static let rule = "every rule about entries holds"
   private let frozen = FrozenEntries()
-  private let formats = EntryFormats()
+  private var formats = EntryFormats()
   private let links = TableLinks()
   private let roles = TableRoles()
   private let emptied = EmptiedRoots()

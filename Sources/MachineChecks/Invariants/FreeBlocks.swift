@@ -21,23 +21,31 @@ public enum FreeBlocks {
       let order = FrameOrder(exponent)
       var before: HostFrame?
       while let block = buddy.freeBlock(order, after: before) {
-        let what = "block \(hex(block.number)) of order \(exponent)"
         free += order.frameCount
-        if free > buddy.freeCount { return "\(what) is one too many on the free lists" }
-        if block.number & (order.frameCount - 1) != 0 { return "\(what) is not aligned" }
-        if buddy.records.kind(of: block) != .free || buddy.records.order(of: block) != order {
-          return "\(what) is on a free list, its record says \(buddy.records.kind(of: block)) of "
-            + "order \(buddy.records.order(of: block).exponent)"
-        }
-        if buddy.freeBlock(before: block) != before { return "\(what) does not lead back" }
-        if exponent < 18 && isFree(HostFrame(block.number ^ order.frameCount), order, buddy) {
-          return "\(what) and its other half are both free"
+        if let fault = fault(of: block, order, behind: before, buddy)
+          ?? (free > buddy.freeCount ? "is one too many on the free lists" : nil)
+        {
+          return "block \(hex(block.number)) of order \(exponent) \(fault)"
         }
         before = block
       }
     }
     return free == buddy.freeCount
       ? nil : "\(buddy.freeCount) frames are counted as free, the lists hold \(free)"
+  }
+
+  private static func fault(
+    of block: HostFrame, _ order: FrameOrder, behind before: HostFrame?,
+    _ buddy: borrowing BuddyAllocator
+  ) -> String? {
+    if block.number & (order.frameCount - 1) != 0 { return "is not aligned" }
+    if buddy.records.kind(of: block) != .free || buddy.records.order(of: block) != order {
+      return "is on a free list, its record says \(buddy.records.kind(of: block)) of order "
+        + "\(buddy.records.order(of: block).exponent)"
+    }
+    if buddy.freeBlock(before: block) != before { return "does not lead back" }
+    let half = HostFrame(block.number ^ order.frameCount)
+    return order < .page1G && isFree(half, order, buddy) ? "and its other half are both free" : nil
   }
 
   private static func isFree(
