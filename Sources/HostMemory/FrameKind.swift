@@ -20,4 +20,6 @@ public enum FrameKind: UInt8, Hashable, Sendable, CaseIterable {
   case device = 7
   /// A frame whose bytes are damaged, taken out of use for ever.
   case poisoned = 8
+  /// A place in the swap area: the bytes of a page that was taken out of memory.
+  case swapped = 9
 }

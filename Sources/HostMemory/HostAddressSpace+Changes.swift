@@ -68,7 +68,7 @@ extension HostAddressSpace {
       lock()
       let stop = walk(root, address)
       let start = address.aligned(to: stop.level)
-      if stop.holdsPage || stop.entry.isPoisoned {
+      if stop.holdsPage || stop.entry.isSwapped || stop.entry.isPoisoned {
         if range.lowerBound <= start, stop.level.byteCount <= range.upperBound - start {
           clear(stop, into: &departing)
         } else {
@@ -90,11 +90,13 @@ extension HostAddressSpace {
     return coverage
   }
 
-  /// Empties an entry that holds a page, with the lock held; a table set aside comes back.
+  /// Empties an entry that holds a page or says where one lies, with the lock held; a table set
+  /// aside comes back.
   func clear(_ stop: HostStop, into departing: inout DepartingPages) {
     let frame = stop.entry.frame
     var empty = HostEntry.absent
-    if stop.holdsPage, stop.entry.isCounted {
+    let isMapping = stop.holdsPage && stop.entry.isCounted
+    if isMapping {
       let aside = host.records.load(frame, 3)
       if aside != 0 {
         host.records.store(0, frame, 3)
@@ -102,7 +104,7 @@ extension HostAddressSpace {
       }
     }
     host.memory.setEntry(empty.raw, at: stop.place)
-    if stop.holdsPage, stop.entry.isCounted, dropMapping(frame) {
+    if isMapping || stop.entry.isSwapped, dropMapping(frame) {
       departing.add(frame, host.records)
     }
   }
@@ -202,53 +204,5 @@ extension HostAddressSpace {
     region.range = region.range.lowerBound..<address
     setRegion(region, at: index)
     insertRegion(suffix, at: index + 1)
-  }
-
-  /// Moves the page at `address` to another frame with its contents; the old frame is freed after
-  /// the end of the notification (Linux: page migration).
-  public func migrate<Notifier: HostNotifier & ~Copyable>(
-    _ address: HostVirtual, telling notifier: borrowing Notifier
-  ) -> HostChangeOutcome {
-    let found = walk(root, address)
-    guard found.entry.isPresent else { return .nothingThere }
-    guard found.entry.isCounted else { return .unsuitable }
-    let order = FrameOrder(found.level)
-    guard let block = host.allocate(order, as: .anonymous) else { return .outOfFrames }
-    let start = address.aligned(to: found.level)
-    let range = start..<(start + found.level.byteCount)
-    notifier.invalidateRangeStart(range)
-    let moved = move(start, found, to: block.frame)
-    notifier.invalidateRangeEnd(range)
-    host.free(moved ? found.entry.frame : block.frame)
-    return moved ? .done : .unsuitable
-  }
-
-  /// Moves a page that only this address space's one entry maps, with its marks.
-  private func move(_ start: HostVirtual, _ found: HostStop, to frame: HostFrame) -> Bool {
-    lock()
-    defer { unlock() }
-    let stop = walk(root, start)
-    let old = found.entry.frame
-    guard stop.entry.isPresent, stop.level == found.level, stop.entry.frame == old,
-      host.records.kind(of: old) == .anonymous, host.records.mappings(of: old) == 1
-    else { return false }
-    #if MUTATIONS
-      let count = Mutation.migrationForgetsContent.isActive ? 0 : FrameOrder(stop.level).frameCount
-      for offset in 0..<count {
-        host.memory.copyFrame(from: old + offset, to: frame + offset)
-      }
-    #else
-      for offset in 0..<FrameOrder(stop.level).frameCount {
-        host.memory.copyFrame(from: old + offset, to: frame + offset)
-      }
-    #endif
-    if host.records.isDirty(old) { host.records.markDirty(frame) }
-    if host.records.isAccessed(old) { host.records.markAccessed(frame) }
-    host.records.store(host.records.load(old, 3), frame, 3)
-    host.records.store(0, old, 3)
-    addMapping(frame)
-    _ = dropMapping(old)
-    host.memory.setEntry(stop.entry.moved(to: frame).raw, at: stop.place)
-    return true
   }
 }

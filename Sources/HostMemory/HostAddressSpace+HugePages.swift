@@ -54,7 +54,7 @@ extension HostAddressSpace {
   /// Gathers the pages around `address` into one huge page of `level`, copying them (Linux:
   /// `collapse_huge_page`).
   ///
-  /// Untouched pages become zeros.
+  /// Untouched pages become zeros, and pages that were swapped out come back.
   public func collapse<Notifier: HostNotifier & ~Copyable>(
     at address: HostVirtual, to level: Level, telling notifier: borrowing Notifier
   ) -> HostChangeOutcome {
@@ -98,7 +98,7 @@ extension HostAddressSpace {
       let stop = walk(root, address)
       let target = block + (address - range.lowerBound) >> 12
       let order = FrameOrder(min(stop.level, .page1G))
-      if stop.holdsPage {
+      if stop.holdsPage || stop.entry.isSwapped {
         for offset in 0..<order.frameCount {
           host.memory.copyFrame(from: stop.entry.frame + offset, to: target + offset)
         }
@@ -139,6 +139,7 @@ extension HostAddressSpace {
       let stop = walk(root, address)
       if stop.level >= level { return stop.holdsPage ? .unsuitable : .nothingThere }
       if stop.entry.isPoisoned { return .unsuitable }
+      if stop.entry.isSwapped { pages += 1 }
       if stop.holdsPage {
         pages += 1
         if stop.entry.isCounted {

@@ -21,6 +21,8 @@ public struct HostTableEntry: Hashable, Sendable {
     case page
     /// A page without such a record: the page of zeros, or a device's.
     case uncountedPage
+    /// A page in a frame of the swap area, whose record counts this entry.
+    case swapped
     /// A damaged frame.
     case poisoned
     /// No frame belongs to it.
@@ -35,6 +37,8 @@ public struct HostTableEntry: Hashable, Sendable {
       meaning = .tableSetAside
     } else if entry.holdsPage(at: level) {
       meaning = entry.isCounted ? .page : .uncountedPage
+    } else if entry.isSwapped {
+      meaning = .swapped
     } else {
       meaning = entry.isPoisoned ? .poisoned : .other
     }
@@ -75,6 +79,14 @@ extension HostAddressSpace {
   public func tableSetAside(under page: HostFrame) -> HostFrame? {
     let link = host.records.load(page, 3)
     return link == 0 ? nil : HostFrame(UInt64(link - 1))
+  }
+
+  /// The top table, of level 4, of the forked copy; `nil` before anything was shared with one.
+  public var forkedCopy: HostFrame? {
+    lock()
+    defer { unlock() }
+    // SAFETY: the lock is held.
+    return unsafe state.pointee.copyRoot
   }
 
   /// The top table, of level 4, of each file's page cache; `nil` behind the last file.

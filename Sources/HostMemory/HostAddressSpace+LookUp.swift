@@ -5,8 +5,8 @@ public import PagingUnits
 #endif
 
 extension HostAddressSpace {
-  /// Finds the page at `address`, faulting it in and breaking copy-on-write as the access needs
-  /// (KVM: `hva_to_pfn`).
+  /// Finds the page at `address`, faulting it in, from the swap area too, and breaking
+  /// copy-on-write as the access needs (KVM: `hva_to_pfn`).
   ///
   /// A write that has to copy a page tells the notifier: begin → change → end. The caller holds no
   /// lock that the notifier takes.
@@ -83,6 +83,10 @@ extension HostAddressSpace {
     }
     var stop = walk(root, address)
     if stop.entry.isPoisoned { return .settled(.poisoned) }
+    if stop.entry.isSwapped {
+      guard bringIn(stop, for: access, in: region) else { return .settled(.refused) }
+      stop = walk(root, address)
+    }
     if stop.holdsPage, !stop.entry.isPresent {
       // The region's protection came back before the entry's: the page is there all the same.
       host.memory.setEntry(stop.entry.revealed.raw, at: stop.place)

@@ -26,6 +26,45 @@ extension HostAddressSpace {
     return outcome
   }
 
+  /// Merges the pages of a range that hold the same bytes (Linux: one scan of `ksmd`).
+  ///
+  /// Each page is compared with the first 64 pages that were found different from one another.
+  /// `done` when any two came to share a frame.
+  public func merge<Notifier: HostNotifier & ~Copyable>(
+    _ range: Range<HostVirtual>, telling notifier: borrowing Notifier
+  ) -> HostChangeOutcome {
+    var kept = InlineArray<64, HostVirtual>(repeating: HostVirtual(0))
+    var keptCount = 0
+    return eachPage(of: range) { page in
+      for index in 0..<keptCount {
+        switch likeness(page, kept[index]) {
+        case .onePage: return .nothingThere
+        case .equal:
+          if merge(page, into: kept[index], telling: notifier) == .done { return .done }
+        case .different: break
+        }
+      }
+      if keptCount < 64 {
+        kept[keptCount] = page
+        keptCount += 1
+      }
+      return .nothingThere
+    }
+  }
+
+  private enum Likeness { case onePage, equal, different }
+
+  /// How the pages at two addresses compare, before anybody is told of a change.
+  private func likeness(_ page: HostVirtual, _ other: HostVirtual) -> Likeness {
+    lock()
+    defer { unlock() }
+    let left = walk(root, page)
+    let right = walk(root, other)
+    guard isMergeable(left), isMergeable(right) else { return .different }
+    if left.entry.frame == right.entry.frame { return .onePage }
+    return haveSameBytes(left.entry.frame, right.entry.frame) ? .equal : .different
+  }
+
   private func mergeEntries(
     _ target: HostVirtual, _ kept: HostVirtual, _ departing: inout DepartingPages
   ) -> HostChangeOutcome {
@@ -34,6 +73,7 @@ extension HostAddressSpace {
     let from = walk(root, target)
     let into = walk(root, kept)
     guard isMergeable(from), isMergeable(into) else { return .nothingThere }
+    guard copiesOnWrite(target), copiesOnWrite(kept) else { return .unsuitable }
     guard from.entry.frame != into.entry.frame,
       haveSameBytes(from.entry.frame, into.entry.frame)
     else { return .unsuitable }
@@ -62,40 +102,6 @@ extension HostAddressSpace {
       if word != memory.entry(at: right.address + offset) { return false }
     }
     return true
-  }
-
-  /// Takes the 4 KiB page at `address` out of use because its memory is damaged; whoever looks it
-  /// up is told (Linux: `memory_failure`).
-  ///
-  /// A transparent huge page is split first.
-  public func poison<Notifier: HostNotifier & ~Copyable>(
-    _ address: HostVirtual, telling notifier: borrowing Notifier
-  ) -> HostChangeOutcome {
-    let range = address.pageStart..<(address.pageStart + 4096)
-    let split = splitEnds(of: range, telling: notifier)
-    guard split == .done else { return split }
-    #if MUTATIONS
-      if Mutation.poisonWithoutNotifier.isActive { return poisonEntry(range.lowerBound) }
-    #endif
-    notifier.invalidateRangeStart(range)
-    let outcome = poisonEntry(range.lowerBound)
-    notifier.invalidateRangeEnd(range)
-    return outcome
-  }
-
-  private func poisonEntry(_ address: HostVirtual) -> HostChangeOutcome {
-    lock()
-    defer { unlock() }
-    let stop = walk(root, address)
-    guard stop.holdsPage else { return .nothingThere }
-    let frame = stop.entry.frame
-    guard stop.level == .page4K, stop.entry.isCounted,
-      host.records.kind(of: frame) == .anonymous, host.records.mappings(of: frame) == 1
-    else { return .unsuitable }
-    _ = dropMapping(frame)
-    host.retire(frame, as: .poisoned)
-    host.memory.setEntry(HostEntry.poison(frame).raw, at: stop.place)
-    return .done
   }
 
   /// How `age` asks.

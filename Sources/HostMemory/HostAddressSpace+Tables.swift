@@ -80,7 +80,7 @@ extension HostAddressSpace {
     return block.frame
   }
 
-  /// Frees a table, the tables under it and the pages they map.
+  /// Frees a table, the tables under it and the pages they map or name in the swap area.
   ///
   /// No other thread may know them. The recursion is at most four deep: one level of the host's
   /// table each time.
@@ -93,6 +93,8 @@ extension HostAddressSpace {
         freeTree(entry.frame, below)
       } else if entry.holdsPage(at: level) {
         freeMapped(entry, level)
+      } else if entry.isSwapped, dropMapping(entry.frame) {
+        host.free(entry.frame)
       }
     }
     host.free(table)

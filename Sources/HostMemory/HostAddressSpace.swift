@@ -57,6 +57,8 @@ import Synchronization
       freeTree(unsafe state.pointee.files[index].root, .level4)
     }
     freeTree(root, .level4)
+    // SAFETY: as above.
+    if let copyRoot = unsafe state.pointee.copyRoot { freeTree(copyRoot, .level4) }
     // SAFETY: initialised in `init`, and nobody else can reach it any more.
     unsafe state.deinitialize(count: 1)
     unsafe state.deallocate()
@@ -86,6 +88,8 @@ import Synchronization
   let files: UnsafeMutablePointer<OpenFile>
   var regionCount = 0
   var fileCount = 0
+  /// The top table of the forked copy, once there was one; it stays until the address space ends.
+  var copyRoot: HostFrame?
 
   init(limits: HostAddressSpace.Limits) {
     precondition(0 < limits.regions && 0 <= limits.files, "limits are counts")

@@ -6,7 +6,8 @@ import PagingUnits
 ///
 ///     present   63 NX · 51…12 frame · 9 uncounted · 7 page size · 6 dirty · 5 accessed
 ///               2 user · 1 writable · 0 present
-///     absent    0, or one of 8 hidden · 10 poisoned · 11 a table set aside, with a frame
+///     absent    0, or with a frame one of 8 hidden · 10 poisoned · 11 a table set aside ·
+///               52 swapped out
 struct HostEntry: Hashable {
   let raw: UInt64
 
@@ -23,6 +24,7 @@ struct HostEntry: Hashable {
   static let poisoned = Field(bit: 10)
   static let setAside = Field(bit: 11)
   static let frameNumber = Field(12...51)
+  static let swappedOut = Field(bit: 52)
   static let noExecute = Field(bit: 63)
 
   static let absent = HostEntry(0)
@@ -37,6 +39,11 @@ struct HostEntry: Hashable {
 
   static func poison(_ frame: HostFrame) -> HostEntry {
     HostEntry(frame.number << 12 | poisoned.mask)
+  }
+
+  /// A page whose bytes lie in a frame of the swap area.
+  static func swapped(to frame: HostFrame) -> HostEntry {
+    HostEntry(frame.number << 12 | swappedOut.mask)
   }
 
   /// A page of `level`; `isCounted` says whether the frame's record counts its mappings.
@@ -59,6 +66,7 @@ struct HostEntry: Hashable {
   var isWritable: Bool { Self.writable.isSet(in: raw) }
   var isCounted: Bool { !Self.uncounted.isSet(in: raw) }
   var isPoisoned: Bool { raw & 1 == 0 && Self.poisoned.isSet(in: raw) }
+  var isSwapped: Bool { raw & 1 == 0 && Self.swappedOut.isSet(in: raw) }
   var isSetAside: Bool { raw & 1 == 0 && Self.setAside.isSet(in: raw) }
   var frame: HostFrame { HostFrame(Self.frameNumber.value(in: raw)) }
 

@@ -10,7 +10,7 @@ struct HostFrameState: ~Copyable {
   var buddy: BuddyAllocator
   var refusals = RefusalPolicy.never
   var attempts: UInt64 = 0
-  private var counts = InlineArray<9, UInt64>(repeating: 0)
+  private var counts = InlineArray<10, UInt64>(repeating: 0)
   private var scatter: ScatterSequence?
 
   init(memory: PhysicalMemory, records: FrameRecords, options: HostMemory.Options) {

@@ -26,6 +26,8 @@ struct ReferenceMemory {
     case page(UInt64, depth: Int, isWritable: Bool)
     /// A page that a protection hides.
     case hidden(UInt64)
+    /// A page that was swapped out: where its bytes lie.
+    case swapped(UInt64)
     /// A page whose bytes are damaged.
     case poisoned
     /// Nothing yet.
@@ -114,16 +116,18 @@ struct ReferenceMemory {
       let byte = target | address & (1 << shift - 1)
       if isPresent { return .page(byte, depth: depth, isWritable: entry >> 1 & 1 == 1) }
       if entry >> 8 & 1 == 1 { return .hidden(byte) }
+      if entry >> 52 & 1 == 1 { return .swapped(byte) }
       return entry >> 10 & 1 == 1 ? .poisoned : .empty
     }
   }
 
   // MARK: Bytes
 
-  /// The host-physical byte behind an address of the process, if a page is there.
+  /// The host-physical byte behind an address of the process, if a page is there or in the swap
+  /// area.
   func physical(_ address: UInt64) -> UInt64? {
     switch host(address) {
-    case .page(let byte, _, _), .hidden(let byte): byte
+    case .page(let byte, _, _), .hidden(let byte), .swapped(let byte): byte
     case .poisoned, .empty: nil
     }
   }

@@ -50,7 +50,12 @@ extension Stage {
     case .migrate: for page in mappedPages(part) { total.add(machine.migrateHost(page)) }
     case .split: for page in mappedPages(part) { total.add(machine.splitHost(page)) }
     case .collapse: collapse(part, &total)
-    case .swapOut, .swapIn, .writeProtect, .copyOnWrite, .merge, .poison: total.add(.unsuitable)
+    case .swapOut: total.add(machine.swapOutHost(part))
+    case .swapIn: total.add(machine.swapInHost(part))
+    case .writeProtect: total.add(machine.writeProtectHost(part))
+    case .copyOnWrite: total.add(machine.shareHost(part))
+    case .merge: total.add(machine.mergeHost(part))
+    case .poison: for page in pages(part) { total.add(machine.poisonHost(page)) }
     }
   }
 

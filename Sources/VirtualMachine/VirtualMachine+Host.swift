@@ -55,6 +55,62 @@ extension VirtualMachine {
     }
   }
 
+  /// Takes the pages of a range out of memory, their bytes kept; the next touch brings each back.
+  ///
+  /// `done` when any page was taken out.
+  public func swapOutHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.swapOut(range, telling: self)
+  }
+
+  /// Brings the pages of a range back into memory that were taken out; `done` when any was.
+  public func swapInHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    process.swapIn(range)
+  }
+
+  /// Takes the right to write from the host's entries of a range until each is next written.
+  public func writeProtectHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.writeProtect(range, telling: self)
+  }
+
+  /// Shares the pages of a range with a forked copy of the host process: the next write to each
+  /// makes a copy (Linux: `fork`).
+  public func shareHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.shareForCopy(range, telling: self)
+  }
+
+  /// Lets the forked copy give back what it has of a range (Linux: the child's exit).
+  public func dropHostCopy(of range: Range<HostVirtual>) {
+    process.dropCopy(of: range)
+  }
+
+  /// Lets the pages of a range that hold the same bytes share a frame until one is written.
+  public func mergeHost(_ range: Range<HostVirtual>) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.merge(range, telling: self)
+  }
+
+  /// Lets the page at an address share the frame of another with the same bytes.
+  public func mergeHost(_ address: HostVirtual, into source: HostVirtual) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.merge(address, into: source, telling: self)
+  }
+
+  /// Takes the page at an address out of use because its memory is damaged.
+  public func poisonHost(_ address: HostVirtual) -> HostChangeOutcome {
+    defer { reclaimTables() }
+    return process.poison(address, telling: self)
+  }
+
+  /// Whether guest or host used a page of a range since it was last asked.
+  public func ageHost(
+    _ range: Range<HostVirtual>, _ question: HostAddressSpace.AgeQuestion
+  ) -> Bool {
+    process.age(range, question, telling: self)
+  }
+
   /// Frees the tables that a change left behind.
   private func reclaimTables() {
     operations.lock()

@@ -1,6 +1,7 @@
 import HostMemory
 import PagingUnits
 import SparseMemory
+import Testing
 
 /// Chance by seed (SplitMix64).
 struct Chance: RandomNumberGenerator {
@@ -73,7 +74,7 @@ struct Missing: Error { let line: Int }
 
 func hasNoPages(_ host: borrowing HostMemory) -> Bool {
   host.frames(.anonymous) == 0 && host.frames(.file) == 0 && host.frames(.hostTable) == 0
-    && host.frames(.table) == 0
+    && host.frames(.table) == 0 && host.frames(.swapped) == 0
 }
 
 /// A listener that writes down what it is told, and can look while it is told.
@@ -143,4 +144,11 @@ extension HostAddressSpace {
   ) throws -> HostVirtual {
     try add(.init(byteCount: byteCount, backing: .anonymous(largestPage: largest), at: address))
   }
+}
+
+/// `#expect` for a condition about noncopyable values, into which the macro cannot look.
+func check(
+  _ condition: Bool, _ comment: Comment? = nil, at location: SourceLocation = #_sourceLocation
+) {
+  #expect(condition, comment, sourceLocation: location)
 }

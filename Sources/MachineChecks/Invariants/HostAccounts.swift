@@ -21,7 +21,7 @@ public enum HostAccounts {
     compare(.table, UInt64(machine.tables.arena.tableCount), machine)
       ?? compare(.hostTable, scan.tables, machine)
       ?? compare(.anonymous, scan.anonymous, machine) ?? compare(.file, scan.file, machine)
-      ?? compare(.zero, 1, machine)
+      ?? compare(.swapped, scan.swapped, machine) ?? compare(.zero, 1, machine)
   }
 
   private static func compare(

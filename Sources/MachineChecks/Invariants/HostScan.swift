@@ -11,6 +11,7 @@ struct HostScan {
   /// The frames of pages that some entry maps, each once.
   private(set) var anonymous: UInt64 = 0
   private(set) var file: UInt64 = 0
+  private(set) var swapped: UInt64 = 0
   private(set) var poisoned: UInt64 = 0
   private(set) var fault: String?
   /// The pages that are mapped once.
@@ -20,6 +21,7 @@ struct HostScan {
 
   init(_ machine: borrowing VirtualMachine) {
     walk(machine.process.root, .level4, machine)
+    if let copy = machine.process.forkedCopy { walk(copy, .level4, machine) }
     var position = 0
     while let cache = machine.process.pageCache(position) {
       walk(cache, .level4, machine)
@@ -44,6 +46,7 @@ struct HostScan {
       switch entry.meaning {
       case .table, .tableSetAside:
         if let below = level.below { walk(entry.frame, below, machine) }
+      case .swapped: count(entry, machine)
       case .page:
         count(entry, machine)
         if let below = level.below, let aside = machine.process.tableSetAside(under: entry.frame) {
@@ -71,8 +74,9 @@ struct HostScan {
       return
     }
     let kind = records.kind(of: frame)
-    let isPage = kind == .anonymous || kind == .file
-    if !isPage || records.order(of: frame) != FrameOrder(entry.level) {
+    let isRight =
+      entry.meaning == .swapped ? kind == .swapped : kind == .anonymous || kind == .file
+    if !isRight || records.order(of: frame) != FrameOrder(entry.level) {
       fault =
         fault ?? "frame \(hex(frame.number)) is mapped at level \(entry.level.depth) and is "
         + "\(kind) of order \(records.order(of: frame).exponent)"
@@ -89,7 +93,11 @@ struct HostScan {
   private mutating func add(_ frame: HostFrame, _ machine: borrowing VirtualMachine) {
     let records = machine.process.host.records
     let count = records.order(of: frame).frameCount
-    if records.kind(of: frame) == .file { file += count } else { anonymous += count }
+    switch records.kind(of: frame) {
+    case .file: file += count
+    case .swapped: swapped += count
+    default: anonymous += count
+    }
   }
 
   /// Compares how often each shared page was met with what its record says.

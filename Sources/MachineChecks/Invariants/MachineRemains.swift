@@ -24,7 +24,9 @@ public struct MachineRemains: Sendable {
     return nil
   }
 
-  private static let kinds: [FrameKind] = [.table, .hostTable, .anonymous, .file, .zero, .device]
+  private static let kinds: [FrameKind] = [
+    .table, .hostTable, .anonymous, .file, .swapped, .zero, .device,
+  ]
 
   private static func accounts(of host: borrowing HostMemory) -> [UInt64] {
     var accounts: [UInt64] = []
