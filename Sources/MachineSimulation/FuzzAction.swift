@@ -1,0 +1,69 @@
+/// What the fuzzer can decide to do next; one action may be several operations.
+enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
+  case accessVirtual
+  case accessPhysical
+  case writeMemory
+  case readMemory
+  case buildTables
+  case extendTables
+  case changeEntry
+  case changeRegister
+  case switchMode
+  case loadCR3
+  case invalidatePage
+  case invalidateContext
+  case createSlot
+  case deleteSlot
+  case moveSlot
+  case flagSlot
+  case changeHost
+  case zapAll
+  case evict
+  case refuse
+  case look
+  case interleave
+
+  /// How often the action is chosen among the others, in a run that has all of them.
+  var weight: UInt64 {
+    switch self {
+    case .accessVirtual: 400
+    case .accessPhysical: 120
+    case .writeMemory: 20
+    case .readMemory: 10
+    case .buildTables: 14
+    case .extendTables: 40
+    case .changeEntry: 60
+    case .changeRegister: 24
+    case .switchMode: 10
+    case .loadCR3: 16
+    case .invalidatePage: 16
+    case .invalidateContext: 10
+    case .createSlot: 8
+    case .deleteSlot: 5
+    case .moveSlot: 4
+    case .flagSlot: 8
+    case .changeHost: 40
+    case .zapAll: 3
+    case .evict: 4
+    case .refuse: 3
+    case .look: 6
+    case .interleave: 2
+    }
+  }
+
+  /// How many times more often the action is chosen under an emphasis.
+  func factor(_ focus: FuzzConfiguration.Focus?) -> UInt64 {
+    switch (focus, self) {
+    case (.memslots, .createSlot), (.memslots, .deleteSlot), (.memslots, .moveSlot),
+      (.memslots, .flagSlot):
+      8
+    case (.host, .changeHost): 6
+    case (.host, .refuse): 3
+    case (.direct, .accessPhysical), (.direct, .zapAll), (.direct, .evict): 3
+    default: 1
+    }
+  }
+
+  /// Whether a run may do without it: nothing can be found where nobody accesses anything.
+  var isOptional: Bool { self != .accessVirtual && self != .accessPhysical }
+}
