@@ -1,5 +1,7 @@
 import ArgumentParser
+import EventSources
 import Glibc
+import MachineChecks
 import MachineSimulation
 import Reports
 

@@ -132,7 +132,8 @@ private enum TrapNotice {
       left /= 10
     } while left > 0
     let bytes = digits.span.extracting(place..<20)
-    bytes.withUnsafeBufferPointer { bytes in
+    // SAFETY: the bytes are used inside the call only.
+    unsafe bytes.withUnsafeBufferPointer { bytes in
       // SAFETY: the bytes live as long as the call.
       unsafe _ = write(2, bytes.baseAddress, bytes.count)
     }

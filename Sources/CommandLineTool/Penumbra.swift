@@ -20,7 +20,7 @@ struct Penumbra: ParsableCommand {
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [Run.self, Translate.self, Map.self, Play.self, Verify.self])
+    subcommands: [Run.self, Translate.self, Map.self, Play.self, Verify.self, Fuzz.self])
 
   /// Runs the command and leaves with its status.
   static func main() {

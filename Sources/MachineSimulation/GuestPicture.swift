@@ -107,10 +107,14 @@ struct GuestPicture: Sendable {
       byteCount: change.byteCount, isReadOnly: change.isReadOnly, logsWrites: change.logsWrites,
       backing: change.backing)
     if let old {
-      guard slots[old].byteCount == change.byteCount else { return }
+      guard slots[old].byteCount == change.byteCount, slot.address < 1 << 52 else { return }
       slots[old] = slot
       return
     }
+    // What no slot can be is refused.
+    guard slot.address < 1 << 52, slot.byteCount < 1 << 46,
+      (slot.address | slot.byteCount) & 0xFFF == 0
+    else { return }
     let isTaken = slots.contains { other in
       other.space == slot.space && other.address < slot.address &+ slot.byteCount
         && slot.address < other.address &+ other.byteCount

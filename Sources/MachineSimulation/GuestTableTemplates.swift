@@ -8,6 +8,11 @@ import PagingUnits
 extension FuzzGenerator {
   /// Queues the writes of a whole set of tables; the root.
   mutating func buildTables(_ shape: PagingShape) -> GuestPicture.Table {
+    guard shape != .none else {
+      // Without paging there are none, but linear addresses worth going to.
+      for _ in 0..<3 { picture.noteMapping(at: pagePlace() & 0xFFFF_F000) }
+      return GuestPicture.Table(place: 0, depth: 0, shape: .none, linear: 0)
+    }
     let root = GuestPicture.Table(
       place: tablePlace(shape, shape.depth), depth: shape.depth, shape: shape, linear: 0)
     picture.note(root)
@@ -48,7 +53,7 @@ extension FuzzGenerator {
     let count = min(UInt64(count), limit - first)
     // Identity, one after another, or scattered.
     let order = chance.below(3)
-    let base = order == 0 ? table.linear + first << shape.shift(table.depth) : pagePlace()
+    let base = order == 0 ? table.linear &+ first << shape.shift(table.depth) : pagePlace()
     var words: [UInt64] = []
     for number in 0..<count {
       let place: UInt64
