@@ -236,7 +236,7 @@ public import PagingUnits
 
   /// The row with a number, if it was ever made.
   public func row(_ number: UInt32) -> ShadowPageID? {
-    1...UInt32(rowCount) ~= number ? ShadowPageID(number: number) : nil
+    1..<UInt32(rowCount) + 1 ~= number ? ShadowPageID(number: number) : nil
   }
 
   /// One of the arena's lists.
