@@ -57,7 +57,7 @@ struct Fuzz: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A folder of scenario files to start from, to which those are added that reach something new.",
+      "A folder of scenario files to start from; what reaches something new is added.",
       discussion: """
         It is made when it is not there. What the runs do depends on it: compare only sessions \
         that began with the same files.
@@ -105,7 +105,8 @@ struct Fuzz: ParsableCommand {
     configuration.focus = focus
     if let writeRun {
       let scenario = Fuzzer.scenario(seed: configuration.seed, configuration)
-      return try ScenarioFiles.write(ScenarioWriter.text(of: scenario), to: writeRun, for: "--write-run")
+      return try ScenarioFiles.write(
+        ScenarioWriter.text(of: scenario), to: writeRun, for: "--write-run")
     }
     var output = Output()
     // The seed is told before anything can go wrong.

@@ -18,12 +18,14 @@ extension FuzzDigest {
       add(record)
       add(UInt64(creation.rawValue))
     case .prepareZapPage(let record), .syncPage(let record), .unsyncPage(let record): add(record)
-    case .zapAllFast(let generation, let usedPages): add(words: UInt64(generation), UInt64(usedPages))
+    case .zapAllFast(let generation, let usedPages):
+      add(words: UInt64(generation), UInt64(usedPages))
     case .markMMIO(let place, let frame, let access, let generation):
       add(words: place.raw, frame.number, UInt64(access), UInt64(generation))
     case .handleMMIO(let address, let frame, let access):
       add(words: address, frame.number, UInt64(access))
-    case .checkMMIO(let spte, let machine, let entry): add(words: spte, UInt64(machine), UInt64(entry))
+    case .checkMMIO(let spte, let machine, let entry):
+      add(words: spte, UInt64(machine), UInt64(entry))
     case .fastPageFault(let vcpu, let address, let errorCode, let place, let old, let new, let end):
       add(words: UInt64(vcpu), address, errorCode, place.raw, old, new, UInt64(end))
     case .splitHugePage(let frame, let spte, let level, let errno):

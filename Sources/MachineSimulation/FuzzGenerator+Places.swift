@@ -16,7 +16,9 @@ extension FuzzGenerator {
     case 27, 28: return picture.entries.pick(&chance)?.place ?? 0
     case 29: return top &- chance.below(UInt64(0x2000))
     case 30:
-      return chance.pick([0x1F_FFFC, 0x20_0000, 0x3FFF_FFFC, 0x4000_0000, 0xFFFF_FFFC, 1 << 32, top])
+      return chance.pick([
+        0x1F_FFFC, 0x20_0000, 0x3FFF_FFFC, 0x4000_0000, 0xFFFF_FFFC, 1 << 32, top,
+      ])
     default: return chance.next() & (top - 1)
     }
   }

@@ -234,7 +234,8 @@ extension FuzzGenerator {
       return .memslot(change)
     case 2:
       return .write(
-        GuestPhysical(physical() & ~7), GuestBytes(words: [picture.entries.pick(&chance)?.value ?? 0]))
+        GuestPhysical(physical() & ~7),
+        GuestBytes(words: [picture.entries.pick(&chance)?.value ?? 0]))
     default: return changeHost()
     }
   }

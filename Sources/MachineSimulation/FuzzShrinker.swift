@@ -96,21 +96,22 @@ struct FuzzShrinker {
   }
 
   /// Ways to make a machine plainer; each may keep the failure from showing.
-  private static let machineChanges: [@Sendable (inout ScenarioMachine, ScenarioMachine) -> Void] = [
-    { machine, plain in machine = plain },
-    { $0.vendor = $1.vendor },
-    { $0.processors = $1.processors },
-    { $0.rootLevel = $1.rootLevel },
-    { $0.features = $1.features },
-    { $0.prefetch = $1.prefetch },
-    { $0.largestPage = $1.largestPage },
-    { $0.translationSets = $1.translationSets },
-    { machine, plain in
-      machine.physicalBits = plain.physicalBits
-      machine.guestPhysicalBits = plain.guestPhysicalBits
-    },
-    { $0.hostBytes = $1.hostBytes },
-  ]
+  private static let machineChanges: [@Sendable (inout ScenarioMachine, ScenarioMachine) -> Void] =
+    [
+      { machine, plain in machine = plain },
+      { $0.vendor = $1.vendor },
+      { $0.processors = $1.processors },
+      { $0.rootLevel = $1.rootLevel },
+      { $0.features = $1.features },
+      { $0.prefetch = $1.prefetch },
+      { $0.largestPage = $1.largestPage },
+      { $0.translationSets = $1.translationSets },
+      { machine, plain in
+        machine.physicalBits = plain.physicalBits
+        machine.guestPhysicalBits = plain.guestPhysicalBits
+      },
+      { $0.hostBytes = $1.hostBytes },
+    ]
 
   private mutating func simplifySteps() {
     var number = scenario.steps.count - 1

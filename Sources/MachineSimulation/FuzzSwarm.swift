@@ -67,7 +67,8 @@ struct FuzzSwarm: Sendable {
     machine.physicalBits = chance.pick([36, 39, 40, 46, 46, 48, 51, 52])
     machine.guestPhysicalBits =
       chance.chance(1, in: 2)
-      ? machine.physicalBits : chance.pick([32, 36, 36, 40, 46, 52].filter { $0 <= machine.physicalBits })
+      ? machine.physicalBits
+      : chance.pick([32, 36, 36, 40, 46, 52].filter { $0 <= machine.physicalBits })
     machine.rootLevel = chance.chance(1, in: 4) ? .level5 : .level4
     var features = ScenarioFeatures.standard
     for (_, feature) in ScenarioFeatures.names where chance.chance(1, in: 5) {

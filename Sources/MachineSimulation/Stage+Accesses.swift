@@ -15,7 +15,7 @@ extension Stage {
     var pieces: [Piece] = []
     var done = 0
     repeat {
-      let offset = Int(step.address.raw &+ UInt64(done)) & 0xFFF
+      let offset = Int((step.address.raw &+ UInt64(done)) & 0xFFF)
       let count = min(step.byteCount - done, 4096 - offset)
       let address = step.address.advanced(by: UInt64(done))
       let outcome = outcome(of: step, at: address, count)
