@@ -8,7 +8,7 @@ public import MachineEvents
 ///     let history = scheduler.run([{ … }, { … }])
 ///
 /// Each body has a real thread; a baton passes among them. So the code that runs is the code that
-/// real threads run, on stacks of its own. Outside `run` a point lets nobody in.
+/// real threads run, on stacks of its own. Outside `run` a point lets nobody in but mischief.
 ///
 /// **When nobody gets anywhere** the run returns all the same, with who waits where. The threads of
 /// the bodies then stay where they are for ever, with everything that their bodies hold: nothing
@@ -34,6 +34,9 @@ public import MachineEvents
   /// How far a run may go.
   public var limits: Limits
 
+  /// Who does mischief at the points, in runs and outside them.
+  public var mischief: Mischief?
+
   private var turns: SchedulerTurns?
   private var workers: [SchedulerWorker] = []
   private let done = Baton()
@@ -58,6 +61,12 @@ public import MachineEvents
         // SAFETY: the context is the scheduler, which outlives the machine.
         unsafe Unmanaged<Scheduler>.fromOpaque(context).takeUnretainedValue()
           .reached(point, number)
+      },
+      loss: { (context, point, number) in
+        guard let point = InterleavingPoint(rawValue: point) else { return false }
+        // SAFETY: the context is the scheduler, which outlives the machine.
+        return unsafe Unmanaged<Scheduler>.fromOpaque(context).takeUnretainedValue()
+          .loses(point, number)
       })
   }
 
@@ -94,7 +103,24 @@ public import MachineEvents
 
   private func baton(of actor: Int?) -> Baton { actor.map { workers[$0].baton } ?? done }
 
+  // MARK: Mischief
+
+  /// Whoever runs begins a step, with a processor of its own or none; mischief may come before it.
+  public func beginStep(of processor: Int?) {
+    mischief?.beginStep(of: processor, by: turns?.current)
+  }
+
+  /// The step that whoever runs has begun is over.
+  public func endStep() { mischief?.endStep(by: turns?.current) }
+
+  private func loses(_ point: InterleavingPoint, _ number: UInt64) -> Bool {
+    mischief?.loses(point, number, by: turns?.current) ?? false
+  }
+
+  // MARK: Turns
+
   private func reached(_ point: InterleavingPoint, _ number: UInt64) {
+    mischief?.reached(point, number, by: turns?.current)
     guard let actor = turns?.current else { return }
     let mine = workers[actor].baton
     let next = turns?.reached(point, number)

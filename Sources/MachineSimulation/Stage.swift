@@ -83,6 +83,8 @@ public final class Stage {
   public func perform(_ operation: Operation) -> StepResult {
     if isStuck { return .error("EDEADLK") }
     if let problem = outsideMachine(operation) { return .error(problem) }
+    scheduler.beginStep(of: operation.processor)
+    defer { scheduler.endStep() }
     switch operation {
     case .memslot(let change): return set(change)
     case .write(let address, let bytes): return write(bytes, to: address)

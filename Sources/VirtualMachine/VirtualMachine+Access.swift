@@ -135,8 +135,8 @@ extension VirtualMachine {
   /// The exit in the terms of a fault, with its tracepoints (KVM: `handle_ept_violation`,
   /// `handle_ept_misconfig`, `npf_interception`).
   private func faultRequest(for exit: HardwareExit, _ number: Int) -> FaultRequest {
-    let processor = unsafe processor(number)
     // SAFETY: the processor is the caller's own.
+    let processor = unsafe processor(number)
     unsafe processor.pointee.counters.add(to: .exits)
     let rip = unsafe processor.pointee.instructionPointer
     let vcpu = UInt32(number)

@@ -68,6 +68,20 @@ extension VirtualMachine {
     unsafe board.pointee.takeOutsideFlush(number)
   }
 
+  /// Makes a processor's hardware forget the translation in a place, as it may at any time between
+  /// two accesses.
+  public func evictTranslation(in place: Int, of number: Int) {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.evict(place)
+  }
+
+  /// Gives the tables that were set aside for a processor's next fault back, as a shrinker may
+  /// between two accesses (KVM: `mmu_free_memory_caches`).
+  public func drainTables(of number: Int) {
+    // SAFETY: the processor is the caller's own.
+    unsafe tables.drain(&processor(number).pointee.faultState.cache, to: process.host)
+  }
+
   /// Serves what is asked of a processor, in KVM's order: roots first, then flushes (KVM:
   /// `vcpu_enter_guest`).
   func serveRequests(_ number: Int) {

@@ -12,7 +12,7 @@ import VirtualMachine
 /// A machine of two processors with one slot at 0, run by a scheduler.
 ///
 /// A class, so that bodies hold it and a run that gets stuck leaks it.
-final class World: @unchecked Sendable {
+final class World: MischiefTarget, @unchecked Sendable {
   // Sendable: one thread runs at a time. Fields end in this order.
   let machine: VirtualMachine
   let buffers: SparseHost
@@ -96,6 +96,8 @@ final class World: @unchecked Sendable {
     }
     return machine.tables.memory.entry(at: translation.hostPhysical)
   }
+
+  func withMachine(_ body: (borrowing VirtualMachine) -> Void) { body(machine) }
 
   /// Everything that must hold of the machine now that nobody runs.
   func violation() -> Violation? {

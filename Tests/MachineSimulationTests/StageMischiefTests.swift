@@ -1,0 +1,43 @@
+import MachineChecks
+import PagingUnits
+import Testing
+
+@testable import MachineSimulation
+
+@Suite("Mischief on a stage")
+struct StageMischiefTests {
+  @Test("what a stage reads and the reference judges stays right under mischief", arguments: 1...6)
+  func reads(seed: UInt64) throws {
+    var settings = ScenarioMachine()
+    settings.processors = 2
+    settings.translationSets = 8
+    let stage = try Stage(settings)
+    let slot = MemslotChange(id: 0, at: GuestPhysical(0), byteCount: 4 << 20)
+    #expect(stage.perform(.memslot(slot)) == .done)
+    let mischief = Mischief(seed: seed)
+    stage.mischief = mischief
+    var dice = SeededGenerator(seed)
+    var words: [UInt64: UInt64] = [:]
+    for step in 0..<200 as Range<UInt64> {
+      // Some of them cross into the next page.
+      let address = dice.below(32 as UInt64) * 4096 + (dice.chance(1, in: 4) ? 4092 : 64)
+      var access = AccessStep(
+        dice.chance(1, in: 2) ? .write : .read, at: .physical(GuestPhysical(address)))
+      access.processor = dice.below(2)
+      if access.kind == .write {
+        access.value = step + 1
+        words[address] = step + 1
+      }
+      switch stage.perform(.access(access)) {
+      case .reached(let memory):
+        if access.kind == .read {
+          #expect(memory.value == words[address, default: 0], "step \(step) of seed \(seed)")
+        }
+      case let other: Issue.record("step \(step) of seed \(seed): \(other)")
+      }
+    }
+    #expect(mischief.history.count > 20)
+    stage.mischief = nil
+    #expect(stage.perform(.check) == .done)
+  }
+}
