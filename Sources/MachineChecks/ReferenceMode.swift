@@ -23,11 +23,13 @@ struct ReferenceMode {
   let levels: Int
   let physicalBits: UInt64
   let isAMD: Bool
+  let hasGigabytePages: Bool
 
   init(_ registers: ControlRegisters, _ configuration: MachineConfiguration) {
     self.registers = registers
     physicalBits = UInt64(configuration.guestPhysicalBits)
     isAMD = configuration.vendor == .amd
+    hasGigabytePages = configuration.gigabytePages == .present
     let (isPaging, isPAE) = (registers.cr0 >> 31 & 1 == 1, registers.cr4 >> 5 & 1 == 1)
     let (isLong, isLA57) = (registers.efer >> 10 & 1 == 1, registers.cr4 >> 12 & 1 == 1)
     levels = !isPaging ? 0 : !isPAE ? 2 : !isLong ? 3 : isLA57 ? 5 : 4
@@ -82,6 +84,7 @@ struct ReferenceMode {
     if levels == 3 && entry >> 52 & 0x7FF != 0 { return true }
     if depth >= 4 { return entry >> 7 & 1 == 1 || (isAMD && entry >> 8 & 1 == 1) }
     guard isPage && depth > 1 else { return false }
+    if depth == 3 && !hasGigabytePages { return true }
     // Between the PAT bit, 12, and the page's own address.
     return entry >> 13 & (1 << (shift(depth) - 13) - 1) != 0
   }

@@ -62,6 +62,12 @@ public struct ScenarioMachine: Hashable, Sendable {
   /// One Intel processor with every feature on a host of 1 GiB.
   public init() {}
 
+  /// The features that have a bit in CR4.
+  private static let controlBits: [(ScenarioFeatures, UInt64)] = [
+    (.fiveLevels, 12), (.supervisorExecutionPrevention, 20), (.supervisorAccessPrevention, 21),
+    (.protectionKeys, 22),
+  ]
+
   /// The machine in the words of its maker.
   public var configuration: MachineConfiguration {
     var configuration = MachineConfiguration()
@@ -75,6 +81,11 @@ public struct ScenarioMachine: Hashable, Sendable {
       : min(
         largestPage, .page2M)
     configuration.accessedDirty = features.contains(.accessedDirty) ? .present : .absent
+    configuration.gigabytePages = features.contains(.gigabytePages) ? .present : .absent
+    for (feature, bit) in Self.controlBits where !features.contains(feature) {
+      configuration.reservedCR4 |= 1 << bit
+    }
+    if !features.contains(.noExecute) { configuration.reservedEFER |= 1 << 11 }
     configuration.executeOnly = features.contains(.executeOnly) ? .present : .absent
     configuration.prefetch = prefetch
     configuration.translationSets = translationSets
