@@ -133,7 +133,9 @@ struct ReferenceMemory {
   }
 
   /// The bytes at an address of the process, lowest first, as they are or as they will be when
-  /// somebody first looks; `nil` where nothing can be read. All lie in one page.
+  /// somebody first looks; `nil` where nothing can be read.
+  ///
+  /// All lie in one page.
   func bytes(_ count: Int, at address: UInt64, _ machine: borrowing VirtualMachine) -> UInt64? {
     if let byte = physical(address) { return bytes(count, atPhysical: byte) }
     let host = HostVirtual(address)

@@ -133,7 +133,9 @@ struct ReferenceWalk {
 
   // MARK: One level
 
-  /// Reads an entry; `nil` when the way ends here. The number is that under which it is listed.
+  /// Reads an entry; `nil` when the way ends here.
+  ///
+  /// The number is that under which it is listed.
   private mutating func read(
     _ place: UInt64, isCurrent: Bool, _ machine: borrowing VirtualMachine
   ) -> (number: Int, value: UInt64)? {
