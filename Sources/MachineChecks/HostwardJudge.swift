@@ -56,10 +56,12 @@ struct HostwardJudge {
         "a translation grants no write that was taken away",
         found: "\(what()), \(slot.isReadOnly ? "the memslot" : "the host's page") is read-only")
     }
-    return tableViolation(step, what())
+    return tableViolation(step, hostDepth: depth, what())
   }
 
-  private func tableViolation(_ step: Step, _ what: @autoclosure () -> String) -> Violation? {
+  private func tableViolation(
+    _ step: Step, hostDepth: Int, _ what: @autoclosure () -> String
+  ) -> Violation? {
     guard let leaf = tables.leaf(step.guest), leaf.host == step.host,
       leaf.depth >= Int(step.level.depth)
     else {
@@ -67,6 +69,11 @@ struct HostwardJudge {
         "a translation is still in the machine's own tables",
         found: "\(what()), the tables say "
           + (tables.leaf(step.guest).map { "\(hex($0.host)) at level \($0.depth)" } ?? "nothing"))
+    }
+    if leaf.depth > hostDepth {
+      return Violation(
+        "the machine's own entry is no larger than the host's page",
+        found: "\(what()), the entry has level \(leaf.depth), the host's \(hostDepth)")
     }
     if (step.isWritable && !(leaf.isWritable && leaf.isDirty))
       || (step.isExecutable && !leaf.isExecutable)

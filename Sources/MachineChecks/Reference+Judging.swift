@@ -28,13 +28,16 @@ extension Reference {
     case .failed(let reason, let address): ending = .failed(reason, address.raw)
     }
     guard ending == verdict.current else { return unlawful("\(ending)", verdict) }
-    if case .pageFault = ending, let linear = verdict.linear {
+    if case .pageFault = ending, let linear = verdict.linear,
+      verdict.access.performer == .processor
+    {
       let mode = verdict.mode
       remembered[verdict.access.processor].forgetPath(
         linear, RememberedWalks.Space(mode), shift: mode.shift)
     }
     return marksViolation(
-      verdict, marked: verdict.markedBeforeEnding, dirtied: nil, memory, machine)
+      verdict, marked: verdict.markedBeforeEnding, dirtied: verdict.dirtiedBeforeEnding, memory,
+      machine)
   }
 
   private func unlawful(_ found: String, _ verdict: ReferenceVerdict) -> Violation {
@@ -50,7 +53,8 @@ extension Reference {
       case .virtual(let address): "GVA \(hex(address.raw))"
       case .physical(let address): "GPA \(hex(address.raw))"
       }
-    return "\(access.privilege) \(access.kind) of \(address)"
+    let performer = access.performer == .hypervisor ? "emulated " : ""
+    return "\(performer)\(access.privilege) \(access.kind) of \(address)"
   }
 
   // MARK: Memory
@@ -82,8 +86,10 @@ extension Reference {
   private static func leads(
     _ way: ReferenceWay, _ translation: Translation, _ verdict: ReferenceVerdict
   ) -> Bool {
+    if way.physical != translation.guestPhysical.raw { return false }
+    if verdict.access.performer == .hypervisor { return true }
     let shift = 12 + 9 * UInt64(translation.level.depth - 1)
-    return way.physical == translation.guestPhysical.raw && shift <= way.page.shift
+    return shift <= way.page.shift
       && way.page.isGlobal == translation.isGlobal
       && bits(translation.usable) & ~way.permitted == 0
   }
@@ -98,6 +104,9 @@ extension Reference {
     _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
     _ machine: borrowing VirtualMachine
   ) -> Violation? {
+    if verdict.access.performer == .hypervisor {
+      return emulationViolation(translation, verdict, memory)
+    }
     guard let tables = SecondTables(of: verdict.access.processor, in: machine) else {
       return Violation("a processor that reaches memory has a root", found: Self.words(verdict))
     }
@@ -113,6 +122,24 @@ extension Reference {
       step,
       "\(Self.words(verdict)) went by \(hex(translation.guestPhysical.raw)) to "
         + hex(translation.hostPhysical.raw))
+  }
+
+  /// An access that the hypervisor makes has to do with memslot and host alone.
+  private func emulationViolation(
+    _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory
+  ) -> Violation? {
+    guard
+      case .page(let byte, let depth, let isWritable)? = memory.host(
+        ofGuest: translation.guestPhysical.raw),
+      byte == translation.hostPhysical.raw, depth >= Int(translation.level.depth),
+      isWritable || verdict.access.kind != .write
+    else {
+      return Violation(
+        "an emulated access goes where memslot and host lead",
+        found: "\(Self.words(verdict)) went by \(hex(translation.guestPhysical.raw)) to "
+          + hex(translation.hostPhysical.raw))
+    }
+    return nil
   }
 
   private func wayViolation(
@@ -197,7 +224,9 @@ extension Reference {
 
   /// Takes note of what the processor may have kept of a way.
   private mutating func remember(_ way: ReferenceWay, _ verdict: ReferenceVerdict) {
-    guard way.isWalk, let linear = verdict.linear else { return }
+    guard way.isWalk, let linear = verdict.linear, verdict.access.performer == .processor else {
+      return
+    }
     let (mode, number) = (verdict.mode, verdict.access.processor)
     let space = RememberedWalks.Space(mode)
     remembered[number].remember(way.page, linear, space)

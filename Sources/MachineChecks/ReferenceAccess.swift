@@ -10,6 +10,14 @@ public struct ReferenceAccess: Hashable, Sendable {
     case physical(GuestPhysical)
   }
 
+  /// Who walks and reaches.
+  public enum Performer: Hashable, Sendable {
+    /// The processor itself, through its TLB and the machine's tables.
+    case processor
+    /// The hypervisor for the guest: `VirtualMachine.emulatedAccess`.
+    case hypervisor
+  }
+
   /// The number of the processor.
   public var processor: Int
   /// The address of the first byte.
@@ -18,19 +26,22 @@ public struct ReferenceAccess: Hashable, Sendable {
   public var kind: AccessKind
   /// On whose behalf.
   public var privilege: Privilege
+  /// Who makes the access.
+  public var performer: Performer
   /// How many bytes are looked at, 0…8, all in one page; an access across a page boundary is two.
   public var byteCount: Int
 
   /// An access in full.
   public init(
     processor: Int = 0, _ target: Target, _ kind: AccessKind, _ privilege: Privilege = .user,
-    byteCount: Int = 1
+    by performer: Performer = .processor, byteCount: Int = 1
   ) {
     precondition(0...8 ~= byteCount, "the reference looks at no more than eight bytes")
     self.processor = processor
     self.target = target
     self.kind = kind
     self.privilege = privilege
+    self.performer = performer
     self.byteCount = byteCount
   }
 }

@@ -97,6 +97,11 @@ struct ReferenceMemory {
     return .place(address)
   }
 
+  /// What the host's page table holds for a guest-physical byte; `nil` where no slot is.
+  func host(ofGuest physical: UInt64) -> HostState? {
+    slot(physical).map { host($0.hostAddress.raw + (physical - $0.baseFrame.number << 12)) }
+  }
+
   /// What the host's page table holds for an address of the process.
   func host(_ address: UInt64) -> HostState { walk(root, address) }
 

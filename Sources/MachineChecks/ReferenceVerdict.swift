@@ -27,6 +27,8 @@ struct ReferenceWay: Sendable {
   var passed: UInt64 = 0
   /// Whether it is a walk; else it is a translation that the processor kept.
   var isWalk = true
+  /// Whether it is the walk from the root, which goes by what the tables say now.
+  var isCurrent = false
   /// The bytes there before the access; `nil` where they cannot be known.
   var bytes: UInt64?
 }
@@ -54,6 +56,8 @@ public struct ReferenceVerdict: Sendable {
   var current = ReferenceEnding.generalProtection
   /// The accessed bits that were set before an access was given up, by number.
   var markedBeforeEnding: UInt64 = 0
+  /// The entry that got its dirty bit before an access was given up.
+  var dirtiedBeforeEnding: Int?
   /// Every way on which it may succeed.
   var ways: [ReferenceWay] = []
   /// Every entry that was read on any way.
@@ -77,6 +81,12 @@ public struct ReferenceVerdict: Sendable {
   /// The guest-physical addresses at which the access may lawfully find memory: what the tables say
   /// now, and what the processor may still have kept.
   public var destinations: [GuestPhysical] { ways.map { GuestPhysical($0.physical) } }
+
+  /// Where the access finds memory by what the tables say now; `nil` when it does not.
+  public var currentDestination: GuestPhysical? {
+    guard current == .memory else { return nil }
+    return ways.first { $0.isCurrent }.map { GuestPhysical($0.physical) }
+  }
 
   /// The error code of the page fault that the tables ask for now.
   public var pageFault: UInt32? {

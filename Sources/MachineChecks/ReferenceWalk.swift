@@ -20,6 +20,7 @@ struct ReferenceWalk {
   /// Whether reading the guest's tables counts as writing them (SDM volume 3C, "Accessed and Dirty
   /// Flags for EPT"; APM volume 2, "Nested Table Walk").
   private let readsCountAsWrites: Bool
+  private var isEmulated: Bool { verdict.access.performer == .hypervisor }
   private var mode: ReferenceMode { verdict.mode }
   private var kind: AccessKind { verdict.access.kind }
   private var privilege: Privilege { verdict.access.privilege }
@@ -29,7 +30,9 @@ struct ReferenceWalk {
   ) {
     self.verdict = verdict
     self.memory = memory
-    readsCountAsWrites = configuration.vendor == .amd || configuration.accessedDirty == .present
+    readsCountAsWrites =
+      verdict.access.performer == .processor
+      && (configuration.vendor == .amd || configuration.accessedDirty == .present)
   }
 
   // MARK: From the top
@@ -40,7 +43,9 @@ struct ReferenceWalk {
     _ configuration: MachineConfiguration, _ machine: borrowing VirtualMachine
   ) {
     let space = RememberedWalks.Space(mode)
-    if configuration.translationSets > 0 { addKept(linear, space, remembered, machine) }
+    if configuration.translationSets > 0 && !isEmulated {
+      addKept(linear, space, remembered, machine)
+    }
     if mode.levels == 0 {
       let page = RememberedWalks.Page(
         address: linear & ~0xFFF, shift: 12, rights: ReferenceRights(), key: 0, isDirty: true,
@@ -58,7 +63,7 @@ struct ReferenceWalk {
     var travellers = [Traveller(table: root, isCurrent: true)]
     let top = depth
     while depth >= 1 {
-      if depth < top && configuration.keepsWalks == .present {
+      if depth < top && configuration.keepsWalks == .present && !isEmulated {
         join(&travellers, linear, depth, space, remembered)
       }
       var next: [Traveller] = []
@@ -81,7 +86,7 @@ struct ReferenceWalk {
   ) -> UInt64? {
     let index = linear >> 30 & 3
     var pointer = mode.registers.pdptes[Int(index)]
-    if mode.isAMD {
+    if mode.isAMD && !isEmulated {
       let place = mode.registers.cr3 & 0xFFFF_FFE0 + index * 8
       guard let (_, entry) = read(place, isCurrent: true, machine) else { return nil }
       pointer = entry
@@ -90,6 +95,8 @@ struct ReferenceWalk {
     if pointer & 1 == 0 { return fault(0) }
     return pointer & 0x000F_FFFF_FFFF_F000
   }
+
+  private var absentTable: ReferenceEnding { .pageFault(mode.code(kind, privilege, 0)) }
 
   private mutating func fault(_ why: UInt32) -> UInt64? {
     verdict.current = .pageFault(mode.code(kind, privilege, why))
@@ -145,7 +152,9 @@ struct ReferenceWalk {
     }
     let answer = memory.answer(place, writes: readsCountAsWrites, machine)
     guard case .place(let host) = answer else {
-      if isCurrent { verdict.current = ending(answer, place) }
+      // The hypervisor takes a table that it cannot read for one that is not there (KVM:
+      // `FNAME(walk_addr_generic)`).
+      if isCurrent { verdict.current = isEmulated ? absentTable : ending(answer, place) }
       return nil
     }
     let width = mode.levels == 2 ? 4 : 8
@@ -218,6 +227,10 @@ struct ReferenceWalk {
       return
     }
     let physical = page.address | offset
+    if isEmulated {
+      endEmulation(at: page, physical, traveller, leaf, machine)
+      return
+    }
     let answer = memory.answer(physical, writes: kind == .write, machine)
     guard case .place(let host) = answer else {
       if traveller.isCurrent { verdict.current = ending(answer, physical) }
@@ -229,6 +242,7 @@ struct ReferenceWalk {
       ReferenceWay(
         page: page, physical: physical, host: host, permitted: permitted(page),
         marked: traveller.unmarked, dirtied: leaf, passed: traveller.passed,
+        isCurrent: traveller.isCurrent,
         bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
   }
 
@@ -238,6 +252,7 @@ struct ReferenceWalk {
     _ traveller: Traveller, _ leaf: Int?, _ machine: borrowing VirtualMachine
   ) -> Bool {
     var marked: UInt64 = 0
+    if spoilsDirectory(traveller, leaf) { return false }
     for number in verdict.entries.indices {
       guard traveller.unmarked >> UInt64(number) & 1 == 1 || leaf == number else { continue }
       let entry = verdict.entries[number]
@@ -256,6 +271,59 @@ struct ReferenceWalk {
     return true
   }
 
+  /// Whether marking spoils the PDPTE that the walk went by, which has no accessed bit: when the
+  /// same entry is to be marked again, it is not what was read, the walk starts over, and finds the
+  /// bit reserved.
+  private mutating func spoilsDirectory(_ traveller: Traveller, _ leaf: Int?) -> Bool {
+    guard mode.isAMD && mode.levels == 3 && !isEmulated, let pointer = verdict.entries.first else {
+      return false
+    }
+    let spoiling = verdict.entries.indices.filter {
+      $0 > 0 && (traveller.unmarked >> UInt64($0) & 1 == 1 || $0 == leaf)
+        && verdict.entries[$0].host == pointer.host
+    }
+    guard spoiling.count > 1 else { return false }
+    if traveller.isCurrent {
+      _ = fault(9)
+      verdict.markedBeforeEnding = 1 << UInt64(spoiling[0])
+    }
+    return true
+  }
+
+  /// The hypervisor marks first and reaches afterwards; what may not be written it leaves as it is
+  /// (KVM: `FNAME(update_accessed_dirty_bits)`).
+  private mutating func endEmulation(
+    at page: RememberedWalks.Page, _ physical: UInt64, _ traveller: Traveller, _ leaf: Int?,
+    _ machine: borrowing VirtualMachine
+  ) {
+    var marked: UInt64 = 0
+    var dirtied: Int?
+    for number in verdict.entries.indices {
+      let isUnmarked = traveller.unmarked >> UInt64(number) & 1 == 1
+      guard isUnmarked || leaf == number else { continue }
+      switch memory.answer(verdict.entries[number].physical, writes: true, machine) {
+      case .device: continue
+      case .place:
+        if isUnmarked { marked |= 1 << UInt64(number) }
+        if leaf == number { dirtied = number }
+      case .failed:
+        verdict.current = absentTable
+        verdict.markedBeforeEnding = marked
+        return
+      }
+    }
+    let answer = memory.answer(physical, writes: kind == .write, machine)
+    verdict.current = ending(answer, physical)
+    verdict.markedBeforeEnding = marked
+    verdict.dirtiedBeforeEnding = dirtied
+    guard case .place(let host) = answer else { return }
+    verdict.ways.append(
+      ReferenceWay(
+        page: page, physical: physical, host: host, permitted: permitted(page), marked: marked,
+        dirtied: dirtied, isCurrent: true,
+        bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
+  }
+
   /// Finds out what a guest-physical address leads to.
   mutating func reach(_ physical: UInt64, _ machine: borrowing VirtualMachine) {
     let answer = memory.answer(physical, writes: kind == .write, machine)
@@ -266,7 +334,7 @@ struct ReferenceWalk {
       isGlobal: false)
     verdict.ways.append(
       ReferenceWay(
-        page: page, physical: physical, host: host, permitted: 7,
+        page: page, physical: physical, host: host, permitted: 7, isCurrent: true,
         bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
   }
 }

@@ -4,6 +4,7 @@ import HostMemory
 import MachineChecks
 import PagingUnits
 import SparseMemory
+import Testing
 import VirtualMachine
 
 /// A machine with one slot of guest memory at 0, and a reference that sees all it does.
@@ -20,7 +21,9 @@ struct Bench: ~Copyable {
     backing: Level = .page4K
   ) throws {
     let buffers = try SparseHost(byteCount: 1 << 30)
-    let process = try HostAddressSpace(sharing: buffers.makeHost())
+    var options = HostMemory.Options()
+    options.deviceFrames = 16
+    let process = try HostAddressSpace(sharing: buffers.makeHost(options))
     let base = try process.add(
       HostRegionRequest(byteCount: slot, backing: .anonymous(largestPage: backing)))
     let machine = VirtualMachine(configuration, process: process)
@@ -54,6 +57,42 @@ struct Bench: ~Copyable {
     return start..<(start + 4096)
   }
 
+  /// Has every processor run in 4-level paging, with linear pages 0 to 15 at frames 16 to 31: user
+  /// pages that may be written, all marked accessed, the first eight dirty.
+  func setUpPaging(cr4: UInt64 = 0, flags: UInt64 = 0) {
+    for table in 1...3 as ClosedRange<UInt64> { write([(table + 1) << 12 | 0x27], at: table << 12) }
+    for page in 0..<16 as Range<UInt64> {
+      write([(16 + page) << 12 | (page < 8 ? 0x67 : 0x27) | flags], at: Self.entry(page))
+      write([0x1111_1111 * (page + 1)], at: (16 + page) << 12)
+    }
+    var registers = ControlRegisters()
+    registers.cr0 = 0x8001_0033
+    registers.cr3 = 0x1000
+    registers.cr4 = 0x20 | cr4
+    registers.efer = 0xD00
+    for processor in 0..<machine.configuration.processors {
+      machine[registersOf: processor] = registers
+    }
+  }
+
+  /// Where the entry of a linear page stands.
+  static func entry(_ page: UInt64) -> UInt64 { 0x4000 + page * 8 }
+
+  /// Where the machine's own leaf for a guest-physical address stands.
+  func ownLeaf(_ physical: UInt64) -> HostPhysical? {
+    let memory = machine.process.host.memory
+    guard var table = machine.rootFrame(of: 0)?.address else { return nil }
+    var depth = Int(machine.configuration.rootLevel.depth)
+    while true {
+      let place = table + (physical >> UInt64(3 + 9 * depth) & 511) * 8
+      let entry = memory.entry(at: place)
+      if entry & 7 == 0 { return nil }
+      if depth == 1 || entry >> 7 & 1 == 1 { return place }
+      table = HostPhysical(entry & 0x000F_FFFF_FFFF_F000)
+      depth -= 1
+    }
+  }
+
   /// Makes an access and judges it.
   mutating func check(
     _ access: ReferenceAccess
@@ -62,9 +101,15 @@ struct Bench: ~Copyable {
     let outcome: AccessOutcome
     switch access.target {
     case .virtual(let address):
-      outcome = machine.access(access.processor, address, access.kind, access.privilege)
+      outcome =
+        access.performer == .hypervisor
+        ? machine.emulatedAccess(access.processor, address, access.kind, access.privilege)
+        : machine.access(access.processor, address, access.kind, access.privilege)
     case .physical(let address):
-      outcome = machine.access(access.processor, address, access.kind)
+      outcome =
+        access.performer == .hypervisor
+        ? machine.emulatedAccess(access.processor, address, access.kind)
+        : machine.access(access.processor, address, access.kind)
     }
     return (outcome, verdict, reference.judge(outcome, of: verdict, in: machine))
   }
@@ -74,6 +119,30 @@ struct Bench: ~Copyable {
     _ address: UInt64, _ kind: AccessKind = .read, _ privilege: Privilege = .user
   ) -> Violation? {
     check(ReferenceAccess(.virtual(GuestVirtual(address)), kind, privilege)).violation
+  }
+
+  /// Makes an access that has to be lawful.
+  mutating func expectLawful(
+    _ address: UInt64, _ kind: AccessKind = .read,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    if let violation = violation(address, kind) {
+      Issue.record("\(violation)", sourceLocation: sourceLocation)
+    }
+  }
+
+  /// Where an access may lawfully find memory.
+  mutating func destinations(_ address: UInt64, _ kind: AccessKind = .read) -> Set<UInt64> {
+    let access = ReferenceAccess(.virtual(GuestVirtual(address)), kind)
+    return Set(reference.expect(access, in: machine).destinations.map(\.raw))
+  }
+
+  /// Says where a read of page 0 may find memory, exactly.
+  mutating func expectDestinations(
+    _ meant: Set<UInt64>, sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let found = destinations(0)
+    #expect(found == meant, sourceLocation: sourceLocation)
   }
 
   /// Has a processor forget, and tells the reference.
