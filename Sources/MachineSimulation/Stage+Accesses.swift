@@ -1,7 +1,9 @@
 import DirectMMU
+import GuestMemory
 import HardwareModel
 import HostMemory
 import MachineChecks
+import MachineEvents
 import PageTables
 import PagingUnits
 import VirtualMachine
@@ -12,6 +14,29 @@ extension Stage {
   /// Performs an access; across a page boundary it is two, and nothing is written before both are
   /// permitted.
   func access(_ step: AccessStep) -> StepResult {
+    for _ in 0..<1000 {
+      let moment = machine.slots.invalidations.moment
+      let pieces: [Piece]
+      switch places(of: step) {
+      case .success(let found): pieces = found
+      case .failure(let stop): return stop.result
+      }
+      // A processor that finds one page touches it before it leaves the guest, and whoever moves
+      // the page waits for that. Nobody waits for an emulator, or for the first of two pages.
+      let isHeld = pieces.count == 1 && !step.isEmulated
+      let isUnchanged =
+        moment == machine.slots.invalidations.moment
+        && !machine.slots.invalidations.isInProgress
+      if isHeld || isUnchanged {
+        return .reached(touch(step, pieces))
+      }
+      machine.tables.interleaver.reach(.waitingForLock)
+    }
+    return .exit(.stuck, GuestPhysical(0), value: nil)
+  }
+
+  /// Finds the places of an access, a page at a time.
+  private func places(of step: AccessStep) -> Result<[Piece], Stop> {
     var pieces: [Piece] = []
     var done = 0
     repeat {
@@ -22,11 +47,11 @@ extension Stage {
       switch outcome {
       case .success(let translation):
         pieces.append(Piece(place: translation, first: done, count: count))
-      case .failure(let stop): return stop.result
+      case .failure(let stop): return .failure(stop)
       }
       done += count
     } while done < step.byteCount
-    return .reached(touch(step, pieces))
+    return .success(pieces)
   }
 
   /// The part of an access that lies in one page, and where it went.
