@@ -36,7 +36,16 @@ public struct ScenarioPlayer: Sendable {
   public func play(
     _ scenario: Scenario, reporting report: (StepReport) -> Void = { _ in }
   ) throws(StageError) -> StepReport? {
-    let stage = try Stage(scenario.machine)
+    play(scenario, on: try Stage(scenario.machine), reporting: report)
+  }
+
+  /// Plays a scenario on a stage that the caller keeps, made for the scenario's machine.
+  ///
+  /// * `report`: is handed each step as it is done.
+  /// - Returns: the step that failed; `nil` when all came as expected.
+  public func play(
+    _ scenario: Scenario, on stage: Stage, reporting report: (StepReport) -> Void = { _ in }
+  ) -> StepReport? {
     for (index, step) in scenario.steps.enumerated() {
       let result = stage.perform(step.operation)
       var (mismatch, line) = Self.mismatch(of: step, with: result)

@@ -32,7 +32,7 @@ public final class Stage {
   /// Whether an interleaved access came to something that the reference cannot follow.
   var isInDoubt = false
   /// Whether interleaved steps never came to an end: their threads still stand in the machine.
-  var isStuck = false
+  public internal(set) var isStuck = false
   /// Who lets interleaved steps in.
   let scheduler: Scheduler
 

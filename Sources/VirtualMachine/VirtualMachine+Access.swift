@@ -80,7 +80,7 @@ extension VirtualMachine {
   }
 
   /// What the hardware walks in the second dimension.
-  private func secondDimension(of root: ShadowPageID) -> SecondDimension {
+  func secondDimension(of root: ShadowPageID) -> SecondDimension {
     let frame = tables.arena[root].frame.address.raw
     switch configuration.vendor {
     case .intel:

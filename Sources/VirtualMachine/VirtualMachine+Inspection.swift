@@ -1,4 +1,5 @@
 import DirectMMU
+public import HardwareModel
 public import PageTables
 
 /// What of its processors a machine shows to those who check it; for a machine at rest.
@@ -7,6 +8,12 @@ extension VirtualMachine {
   public func root(of number: Int) -> ShadowPageID {
     // SAFETY: nobody runs the processor of a machine at rest.
     unsafe processor(number).pointee.root
+  }
+
+  /// What a processor's hardware walks in the second dimension; `nil` while it has no root.
+  public func secondDimension(of number: Int) -> SecondDimension? {
+    let root = root(of: number)
+    return root == .none ? nil : secondDimension(of: root)
   }
 
   /// How many tables a processor has in stock.
