@@ -159,7 +159,7 @@ let package = Package(
       also: [
         "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "DirectMMU",
         "HardwareModel", "VirtualMachine", "SparseMemory", "MachineChecks",
-      ]),
+      ], resources: [.copy("Resources")]),
     tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],
   swiftLanguageModes: [.v6]

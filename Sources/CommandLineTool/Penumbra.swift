@@ -13,6 +13,7 @@ struct Penumbra: ParsableCommand {
         penumbra translate --core guest.core 0xffffffff81000000
         penumbra map --core guest.core
         penumbra play Scenarios
+        penumbra tables --after some.yaml
         penumbra verify
 
       Numbers are decimal or 0x hexadecimal, with KiB, MiB, GiB or TiB where a size helps.
@@ -20,7 +21,9 @@ struct Penumbra: ParsableCommand {
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [Run.self, Translate.self, Map.self, Play.self, Verify.self, Fuzz.self])
+    subcommands: [
+      Run.self, Translate.self, Map.self, Play.self, Fuzz.self, Tables.self, Verify.self,
+    ])
 
   /// Runs the command and leaves with its status.
   static func main() {

@@ -1,0 +1,206 @@
+import Foundation
+import GuestMemory
+public import HardwareModel
+import HostMemory
+public import PageTables
+public import PagingUnits
+public import Reports
+public import VirtualMachine
+
+/// What a processor would walk: the frames that hold a machine's tables, and the registers that
+/// point to them, so that another processor model can walk them.
+///
+/// Three files: `frames.bin` holds the frames one after another; `frames.json` says of each its
+/// host frame and what kind of table it is; `roots.json` says for each processor what its control
+/// structure points to. Hexadecimal numbers are strings.
+public struct TableExport: Sendable {
+  /// A table.
+  public struct Table: Hashable, Sendable {
+    /// The host frame that holds it.
+    public let frame: HostFrame
+    /// What kind of table it is.
+    public let role: ShadowPageRole
+    /// The first guest frame that it covers.
+    public let guestFrame: GuestFrame
+  }
+
+  /// What a processor's control structure points to.
+  public struct Root: Hashable, Sendable {
+    /// The number of the processor.
+    public let processor: Int
+    /// Which memslots it goes by.
+    public let space: AddressSpace
+    /// What its hardware walks.
+    public let dimension: SecondDimension
+  }
+
+  /// The live tables, in the order of their host frames.
+  public let tables: [Table]
+  /// The roots of the processors that have loaded one.
+  public let roots: [Root]
+  private let configuration: MachineConfiguration
+
+  /// The tables of a machine at rest.
+  public init(_ machine: borrowing VirtualMachine) {
+    var tables: [Table] = []
+    var number: UInt32 = 1
+    while let id = machine.tables.arena.row(number) {
+      let row = machine.tables.arena[id]
+      if row.state == .live {
+        tables.append(Table(frame: row.frame, role: row.role, guestFrame: row.guestFrame))
+      }
+      number += 1
+    }
+    self.tables = tables.sorted { $0.frame < $1.frame }
+    var roots: [Root] = []
+    for processor in 0..<machine.configuration.processors {
+      guard let dimension = machine.secondDimension(of: processor) else { continue }
+      roots.append(
+        Root(
+          processor: processor, space: machine.addressSpace(of: processor), dimension: dimension))
+    }
+    self.roots = roots
+    configuration = machine.configuration
+  }
+
+  // MARK: The three files
+
+  /// The bytes of all tables, one after another.
+  public func bytes(of machine: borrowing VirtualMachine) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(tables.count << 12)
+    for table in tables {
+      for offset in stride(from: 0, to: 4096, by: 8) as StrideTo<UInt64> {
+        let word = machine.tables.memory.entry(at: table.frame.address + offset)
+        for shift in stride(from: 0, to: 64, by: 8) as StrideTo<UInt64> {
+          bytes.append(UInt8(truncatingIfNeeded: word >> shift))
+        }
+      }
+    }
+    return bytes
+  }
+
+  /// What `frames.json` says.
+  public func appendFrames(to text: inout TextBuffer) {
+    for (index, table) in tables.enumerated() {
+      text.append(index == 0 ? "[" : ",\n ")
+      text.append("{\"index\":")
+      text.appendDecimal(UInt64(index))
+      text.append(",\"host_frame\":")
+      text.appendQuotedHex(table.frame.number)
+      text.append(",")
+      Self.appendMembers(of: table, to: &text)
+      text.append("}")
+    }
+    text.append(tables.isEmpty ? "[]\n" : "]\n")
+  }
+
+  /// What `roots.json` says.
+  public func appendRoots(to text: inout TextBuffer) {
+    for (index, root) in roots.enumerated() {
+      text.append(index == 0 ? "[" : ",\n ")
+      text.append("{")
+      appendMembers(of: root, to: &text)
+      text.append("}")
+    }
+    text.append(roots.isEmpty ? "[]\n" : "]\n")
+  }
+
+  /// Writes a table's kind, level and role as members of a JSON object.
+  static func appendMembers(of table: Table, to text: inout TextBuffer) {
+    let role = table.role
+    text.append("\"kind\":")
+    text.append(role.isDirect ? "\"direct\"" : "\"shadow\"")
+    text.append(",\"level\":")
+    text.appendDecimal(UInt64(role.level.depth))
+    text.append(",\"guest_frame\":")
+    text.appendQuotedHex(table.guestFrame.number)
+    text.append(",\"role\":")
+    text.appendQuotedHex(UInt64(role.word))
+    text.append(",\"address_space\":")
+    text.appendDecimal(UInt64(role.space.rawValue))
+    text.append(",\"access\":")
+    text.appendQuoted(
+      (role.access.contains(.user) ? "u" : "-") + (role.access.contains(.write) ? "w" : "-")
+        + (role.access.contains(.execute) ? "x" : "-"))
+    text.append(",\"accessed_dirty\":")
+    text.appendTruth(!role.accessedDirtyDisabled)
+    text.append(",\"invalid\":")
+    text.appendTruth(role.isInvalid)
+  }
+
+  /// Writes a root as members of a JSON object.
+  func appendMembers(of root: Root, to text: inout TextBuffer) {
+    text.append("\"processor\":")
+    text.appendDecimal(UInt64(root.processor))
+    text.append(",\"address_space\":")
+    text.appendDecimal(UInt64(root.space.rawValue))
+    text.append(",\"vendor\":")
+    text.appendQuoted(configuration.vendor.rawValue)
+    text.append(",\"register\":")
+    text.appendQuoted(root.register)
+    text.append(",\"value\":")
+    text.appendQuotedHex(root.value)
+    text.append(",\"levels\":")
+    text.appendDecimal(UInt64(configuration.rootLevel.depth))
+    text.append(",\"physical_bits\":")
+    text.appendDecimal(UInt64(configuration.physicalBits))
+    text.append(",\"execute_only\":")
+    text.appendTruth(configuration.vendor == .intel && configuration.executeOnly == .present)
+  }
+
+  // MARK: Writing them
+
+  /// Why the files could not be written: the file, and what was expected.
+  public struct WriteError: Error, Hashable, Sendable {
+    /// One line.
+    public let message: String
+  }
+
+  /// Writes the three files into a folder, which is made if it is not there.
+  public func write(
+    _ machine: borrowing VirtualMachine, to folder: String
+  ) throws(WriteError) {
+    var frames = TextBuffer()
+    appendFrames(to: &frames)
+    var roots = TextBuffer()
+    appendRoots(to: &roots)
+    do {
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    } catch {
+      throw WriteError(message: "\(folder): a folder that can be made was expected")
+    }
+    let place = URL(fileURLWithPath: folder, isDirectory: true)
+    for (name, data) in [
+      ("frames.bin", Data(bytes(of: machine))), ("frames.json", Data(frames.text.utf8)),
+      ("roots.json", Data(roots.text.utf8)),
+    ] {
+      let file = place.appendingPathComponent(name)
+      do {
+        try data.write(to: file)
+      } catch {
+        throw WriteError(message: "\(file.path): a file that can be written was expected")
+      }
+    }
+  }
+}
+
+extension TableExport.Root {
+  /// The name of the register: the EPT pointer, or nested CR3.
+  var register: String {
+    switch dimension {
+    case .none: "none"
+    case .ept: "eptp"
+    case .npt: "ncr3"
+    }
+  }
+
+  /// What the register holds.
+  var value: UInt64 {
+    switch dimension {
+    case .none: 0
+    case .ept(let eptp): eptp
+    case .npt(let ncr3, _): ncr3
+    }
+  }
+}

@@ -1,0 +1,200 @@
+import DirectMMU
+import Foundation
+import HardwareModel
+import HostMemory
+import MachineEvents
+import MachineSimulation
+import PageTables
+import PagingUnits
+import Testing
+import VirtualMachine
+
+/// What the exported tables say to a stranger: a short Python script that knows only the formats.
+@Suite("Exported tables")
+struct TableExportTests {
+  /// A machine of one vendor with a root of 4 or 5 levels.
+  struct Kind: CustomTestStringConvertible {
+    var vendor: MachineConfiguration.Vendor
+    var levels: Int
+    var testDescription: String { "\(vendor), \(levels) levels" }
+
+    static let all = MachineConfiguration.Vendor.allCases.flatMap { vendor in
+      [4, 5].map { Kind(vendor: vendor, levels: $0) }
+    }
+  }
+
+  /// A machine with pages of 4 KiB, 2 MiB and 1 GiB, some of them read-only, and devices.
+  private func stage(_ kind: Kind) throws -> Stage {
+    let physicalBits = kind.levels == 5 ? 51 : 47
+    let far = kind.levels == 5 ? "0x2000000000000" : "0x600000000000"
+    let text = """
+      name: pages of every size
+      machine:
+        {vendor: \(kind.vendor), levels: \(kind.levels), host-memory: 8GiB,
+        phys-bits: \(physicalBits)}
+      vm: {mmu: direct, vcpus: 2}
+      steps:
+        - memslot: {id: 0, gpa: 0, size: 16MiB}
+        - memslot: {id: 1, gpa: 0x40000000, size: 16MiB, backing: huge-2m}
+        - memslot: {id: 2, gpa: 0x80000000, size: 2GiB, backing: huge-1g}
+        - memslot: {id: 3, gpa: 0x200000000, size: 1MiB, flags: [read-only]}
+        - memslot: {id: 4, gpa: \(far), size: 4MiB, backing: huge-2m}
+        - guest-physical-access: {kind: write, gpa: 0x40200000}
+        - guest-physical-access: {kind: read, gpa: 0x40600000}
+        - guest-physical-access: {kind: fetch, gpa: 0xc0000000}
+        - guest-physical-access: {kind: read, gpa: 0x200003000}
+        - guest-physical-access: {kind: write, gpa: \(far)}
+        - guest-physical-access: {kind: read, gpa: 0x30000000}
+        - guest-physical-access: {vcpu: 1, kind: read, gpa: 0}
+
+      """
+    var steps = ""
+    for page in stride(from: 0, to: 600, by: 7) {
+      steps += "  - guest-physical-access: {kind: write, gpa: \(page << 12)}\n"
+    }
+    let scenario = try ScenarioReader.read(text + steps, file: "every-size.yaml")
+    let stage = try Stage(scenario.machine)
+    let failed = ScenarioPlayer().play(scenario, on: stage)
+    #expect(failed == nil)
+    return stage
+  }
+
+  /// Addresses in every mapped page, and others at random and at the edges of what can be mapped.
+  private func addresses(_ stage: Stage, _ export: TableExport) throws -> [UInt64] {
+    var chance = SeededGenerator(17)
+    var addresses: [UInt64] = []
+    let root = try #require(export.tables.first { $0.role.level == stage.settings.rootLevel })
+    var path = EntryPath(
+      in: stage.machine.tables.memory, root: root.frame, level: root.role.level, space: .normal,
+      frame: GuestFrame(0))
+    repeat {
+      guard path.entry.isPresentLeaf(at: path.level) else { continue }
+      let start = path.frame.address.raw
+      let size = path.level.byteCount
+      addresses += [start, start + size - 1, start + chance.next() % size]
+    } while path.advance()
+    #expect(addresses.count > 3 * 90)
+    for _ in 0..<500 { addresses.append(chance.next() >> (12 + chance.next() % 52)) }
+    for bit in 12..<64 as Range<UInt64> { addresses += [1 << bit, 1 << bit - 1] }
+    return addresses
+  }
+
+  /// What the hardware model makes of an address: its answer in the script's words.
+  private func answer(_ address: UInt64, _ stage: Stage, _ dimension: SecondDimension) -> String {
+    var features = ProcessorFeatures()
+    features.vendor = stage.settings.vendor == .intel ? .intel : .amd
+    features.physicalBits = UInt64(stage.settings.physicalBits)
+    features.translationSets = 0
+    features.keepsWalks = false
+    var hardware = Processor(memory: stage.machine.tables.memory, features: features)
+    var rights = ""
+    var place: Translation?
+    for (kind, letter) in [(AccessKind.read, "r"), (.write, "w"), (.fetch, "x")] {
+      switch hardware.translate(guestPhysical: GuestPhysical(address), kind, through: dimension) {
+      case .translated(let translation):
+        place = translation
+        rights += letter
+      case .exit(.eptMisconfiguration): return "malformed"
+      case .exit(.nestedPageFault(let code, _)) where code & 8 != 0: return "malformed"
+      default: rights += "-"
+      }
+    }
+    guard let place else { return "absent" }
+    return "0x\(String(place.hostPhysical.raw, radix: 16)) \(rights) \(place.level.byteCount)"
+  }
+
+  /// Runs the script; what it says of each address, without the level at which a walk ended.
+  private func walk(_ folder: URL, _ processor: Int, _ addresses: [UInt64]) throws -> [String] {
+    let input = folder.appendingPathComponent("addresses")
+    try Data(addresses.map { "\($0)\n" }.joined().utf8).write(to: input)
+    let output = folder.appendingPathComponent("answers")
+    try Data().write(to: output)
+    let script = Bundle.module.bundleURL.appendingPathComponent("Resources/walk-tables.py")
+    let python = Process()
+    python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    python.arguments = ["python3", script.path, folder.path, "\(processor)"]
+    python.standardInput = try FileHandle(forReadingFrom: input)
+    python.standardOutput = try FileHandle(forWritingTo: output)
+    try python.run()
+    python.waitUntilExit()
+    #expect(python.terminationStatus == 0)
+    return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map { line in
+      let words = line.split(separator: " ").dropFirst()
+      return words.count == 2 ? String(words.first ?? "") : words.joined(separator: " ")
+    }
+  }
+
+  private func withFolder(_ body: (URL) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("penumbra-tables-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder)
+  }
+
+  @Test(
+    "are walked to the same answers by a script that knows only the formats", arguments: Kind.all)
+  func sameAnswers(kind: Kind) throws {
+    let stage = try stage(kind)
+    let export = TableExport(stage.machine)
+    let addresses = try addresses(stage, export)
+    try withFolder { folder in
+      try export.write(stage.machine, to: folder.path)
+      for root in export.roots {
+        let found = try walk(folder, root.processor, addresses)
+        #expect(found.count == addresses.count)
+        var kinds: Set<String> = []
+        for (address, found) in zip(addresses, found) {
+          #expect(
+            found == answer(address, stage, root.dimension), "0x\(String(address, radix: 16))")
+          kinds.insert(found.split(separator: " ").dropFirst().joined(separator: " "))
+        }
+        #expect(kinds.isSuperset(of: ["rwx 4096", "rwx 2097152", "rwx 1073741824", "r-x 4096"]))
+        #expect(found.contains("absent"))
+      }
+    }
+  }
+
+  @Test(
+    "say something else when one bit is another",
+    arguments: [Kind(vendor: .intel, levels: 4), Kind(vendor: .amd, levels: 5)])
+  func oneBit(kind: Kind) throws {
+    let stage = try stage(kind)
+    let export = TableExport(stage.machine)
+    let address: UInt64 = 0x40200000
+    let root = try #require(export.tables.first { $0.role.level == stage.settings.rootLevel })
+    var path = EntryPath(
+      in: stage.machine.tables.memory, root: root.frame, level: root.role.level, space: .normal,
+      frame: GuestPhysical(address).frame)
+    try withFolder { folder in
+      try export.write(stage.machine, to: folder.path)
+      let file = folder.appendingPathComponent("frames.bin")
+      let sound = try Data(contentsOf: file)
+      #expect(sound.count == export.tables.count * 4096)
+      let right = try walk(folder, 0, [address])
+      // Every entry on the way, with the bits that mean something at every level and a frame bit
+      // that leads elsewhere; then the page-size bit of the leaf.
+      repeat {
+        let isLeaf = path.entry.isPresentLeaf(at: path.level)
+        let execute = kind.vendor == .intel ? 2 : 63
+        for bit in [0, 1, execute, 21, 40] + (isLeaf ? [7] : []) {
+          let table = try #require(
+            export.tables.firstIndex { $0.frame == path.address.frame })
+          var spoilt = sound
+          let place = table << 12 + Int(path.address.pageOffset) + bit / 8
+          spoilt[place] ^= 1 << (bit % 8)
+          try spoilt.write(to: file)
+          let wrong = try walk(folder, 0, [address])
+          #expect(wrong != right, "level \(path.level.depth), bit \(bit)")
+        }
+      } while path.stepDown(towards: GuestPhysical(address).frame)
+      #expect(path.level == .page2M)
+    }
+  }
+
+  @Test("of a machine that nobody entered are none")
+  func nothing() throws {
+    let stage = try Stage(ScenarioMachine())
+    let export = TableExport(stage.machine)
+    #expect(export.tables.isEmpty && export.roots.isEmpty)
+  }
+}
