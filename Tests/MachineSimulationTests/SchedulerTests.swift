@@ -174,6 +174,24 @@ struct SchedulerTests {
     #expect(history.outcome == .endless(decisions: 1000))
   }
 
+  @Test("an exploration tries every schedule within its bound exactly once", arguments: 0...3)
+  func exploration(interruptions: Int) {
+    let scheduler = Scheduler(.fixed([]))
+    let interleaver = scheduler.interleaver
+    let explorer = ScheduleExplorer(interruptions: interruptions)
+    let seen = explorer.explore { policy in
+      scheduler.policy = policy
+      return scheduler.run([
+        { interleaver.reach(.betweenEntries) }, { interleaver.reach(.betweenEntries) },
+      ])
+    }
+    // Two halves each: one body after the other, one around the other, or in turns.
+    let expected = [2, 4, 6, 6][interruptions]
+    #expect(seen.runs == expected)
+    #expect(seen.orders.count == expected)
+    #expect(seen.isExhaustive)
+  }
+
   @Test("outside a run a point lets nobody in")
   func outside() {
     let scheduler = Scheduler(.seeded(1))
