@@ -27,7 +27,9 @@ extension Reference {
     case .device(let address): ending = .device(address.raw)
     case .failed(let reason, let address): ending = .failed(reason, address.raw)
     }
-    guard ending == verdict.current else { return unlawful("\(ending)", verdict) }
+    guard ending == verdict.current || ending == verdict.alternative else {
+      return unlawful("\(ending)", verdict)
+    }
     if case .pageFault = ending, let linear = verdict.linear,
       verdict.access.performer == .processor
     {

@@ -54,6 +54,8 @@ public struct ReferenceVerdict: Sendable {
   let linear: UInt64?
   /// What the tables say now.
   var current = ReferenceEnding.generalProtection
+  /// Another end that is as lawful.
+  var alternative: ReferenceEnding?
   /// The accessed bits that were set before an access was given up, by number.
   var markedBeforeEnding: UInt64 = 0
   /// The entry that got its dirty bit before an access was given up.
@@ -108,6 +110,9 @@ public struct ReferenceVerdict: Sendable {
     case .generalProtection: words.append("a general protection fault")
     case .device(let address): words.append("a device at \(hex(address))")
     case .failed(let reason, let address): words.append("\(reason) at \(hex(address))")
+    }
+    if case .failed(let reason, let address) = alternative {
+      words.append("\(reason) at \(hex(address))")
     }
     for way in ways {
       words.append("\(way.isWalk ? "guest-physical" : "still") \(hex(way.physical))")

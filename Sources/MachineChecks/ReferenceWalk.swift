@@ -154,7 +154,7 @@ struct ReferenceWalk {
     guard case .place(let host) = answer else {
       // The hypervisor takes a table that it cannot read for one that is not there (KVM:
       // `FNAME(walk_addr_generic)`).
-      if isCurrent { verdict.current = isEmulated ? absentTable : ending(answer, place) }
+      if isCurrent { verdict.current = isEmulated ? absentTable : ending(answer, place, machine) }
       return nil
     }
     let width = mode.levels == 2 ? 4 : 8
@@ -164,11 +164,22 @@ struct ReferenceWalk {
     return (verdict.entries.count - 1, value)
   }
 
-  private func ending(_ answer: ReferenceMemory.Answer, _ physical: UInt64) -> ReferenceEnding {
+  private mutating func ending(
+    _ answer: ReferenceMemory.Answer, _ physical: UInt64, _ machine: borrowing VirtualMachine
+  ) -> ReferenceEnding {
     switch answer {
-    case .place: .memory
-    case .device: .device(physical)
-    case .failed(let reason): .failed(reason, physical)
+    case .place: return .memory
+    case .failed(let reason): return .failed(reason, physical)
+    case .device:
+      // A page that was a device's before it came into a read-only slot may still be marked so. An
+      // EPT misconfiguration does not tell reads from writes, so that the page is looked up as for
+      // a read first, which may fail (KVM: `handle_ept_misconfig`).
+      if !mode.isAMD && !isEmulated,
+        case .failed(let reason) = memory.answer(physical, writes: false, machine)
+      {
+        verdict.alternative = .failed(reason, physical)
+      }
+      return .device(physical)
     }
   }
 
@@ -233,7 +244,7 @@ struct ReferenceWalk {
     }
     let answer = memory.answer(physical, writes: kind == .write, machine)
     guard case .place(let host) = answer else {
-      if traveller.isCurrent { verdict.current = ending(answer, physical) }
+      if traveller.isCurrent { verdict.current = ending(answer, physical, machine) }
       return
     }
     guard mayMark(traveller, leaf, machine) else { return }
@@ -260,7 +271,7 @@ struct ReferenceWalk {
         let answer = memory.answer(entry.physical, writes: true, machine)
         guard case .place = answer else {
           if traveller.isCurrent {
-            verdict.current = ending(answer, entry.physical)
+            verdict.current = ending(answer, entry.physical, machine)
             verdict.markedBeforeEnding = marked
           }
           return false
@@ -313,7 +324,7 @@ struct ReferenceWalk {
       }
     }
     let answer = memory.answer(physical, writes: kind == .write, machine)
-    verdict.current = ending(answer, physical)
+    verdict.current = ending(answer, physical, machine)
     verdict.markedBeforeEnding = marked
     verdict.dirtiedBeforeEnding = dirtied
     guard case .place(let host) = answer else { return }
@@ -327,7 +338,7 @@ struct ReferenceWalk {
   /// Finds out what a guest-physical address leads to.
   mutating func reach(_ physical: UInt64, _ machine: borrowing VirtualMachine) {
     let answer = memory.answer(physical, writes: kind == .write, machine)
-    verdict.current = ending(answer, physical)
+    verdict.current = ending(answer, physical, machine)
     guard case .place(let host) = answer else { return }
     let page = RememberedWalks.Page(
       address: physical & ~0x3FFF_FFFF, shift: 30, rights: ReferenceRights(), key: 0, isDirty: true,

@@ -102,7 +102,6 @@ extension Stage {
   private func judged(
     _ step: AccessStep, _ address: AccessStep.Address, _ count: Int, _ privilege: Privilege
   ) -> Result<AccessOutcome, Stop> {
-    if step.isEmulated { return .success(travel(step, address, privilege)) }
     let target: ReferenceAccess.Target
     switch address {
     case .virtual(let linear): target = .virtual(linear)
@@ -110,7 +109,8 @@ extension Stage {
     }
     let verdict = reference.expect(
       ReferenceAccess(
-        processor: step.processor, target, step.kind, privilege, byteCount: min(count, 8)),
+        processor: step.processor, target, step.kind, privilege,
+        by: step.isEmulated ? .hypervisor : .processor, byteCount: min(count, 8)),
       in: machine)
     let outcome = travel(step, address, privilege)
     if case .failed(.noMemory, _) = outcome, machine.process.host.frames(.free) < 64 {

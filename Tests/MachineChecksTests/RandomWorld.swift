@@ -250,7 +250,8 @@ struct RandomWorld: ~Copyable {
   private mutating func changeHost() {
     let page = bench.hostPage((chance.oneIn(2) ? chance.below(32) : chance.below(4096)) << 12)
     let other = bench.hostPage(chance.below(32) << 12)
-    switch chance.below(10) {
+    switch chance.below(12) {
+    case 10, 11: _ = bench.machine.process.swapOut(page.lowerBound, telling: bench.machine)
     case 0: _ = bench.machine.migrateHost(page.lowerBound)
     case 1: _ = bench.machine.splitHost(page.lowerBound)
     case 2: _ = bench.machine.collapseHost(page.lowerBound, to: .page2M)
