@@ -58,7 +58,7 @@ struct FuzzRun {
   mutating func play(
     _ coverage: inout FuzzCoverage, telling progress: (Int) -> Void
   ) throws(StageError) {
-    let stage = try Stage(machine, options: Self.options)
+    let stage = try Stage(machine, options: options)
     operations.reserveCapacity(length)
     var lastKind: UInt8 = 0
     for number in 0..<length {
@@ -91,10 +91,12 @@ struct FuzzRun {
     isFoundByInspection = violation != nil
   }
 
-  /// A stage that keeps the tracepoints of one step.
-  private static var options: Stage.Options {
+  /// A stage that keeps the tracepoints of one step, and whose points cost nothing where nothing
+  /// will run interleaved.
+  private var options: Stage.Options {
     var options = Stage.Options()
     options.traceLimit = 1 << 14
+    if !generator.swarm.hasInterleavings && start.isEmpty { options.interleaver = Interleaver() }
     return options
   }
 

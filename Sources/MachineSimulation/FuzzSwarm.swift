@@ -41,6 +41,9 @@ struct FuzzSwarm: Sendable {
   /// Whether mappings go through few frames, so that many share them.
   var isCrowded = false
 
+  /// Whether anything runs interleaved.
+  var hasInterleavings: Bool { weights[FuzzAction.interleave.rawValue] > 0 }
+
   /// The choices of a run.
   init(_ chance: inout SeededGenerator, _ focus: FuzzConfiguration.Focus?) {
     chooseMachine(&chance)
