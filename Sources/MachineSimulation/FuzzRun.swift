@@ -23,6 +23,9 @@ struct FuzzRun {
   /// The machine's settings.
   let machine: ScenarioMachine
 
+  /// Does something behind a machine's back.
+  typealias Spoiler = (Operation, Stage) -> Void
+
   private var generator: FuzzGenerator
   private let length: Int
   private let interval: Int
@@ -55,8 +58,10 @@ struct FuzzRun {
   /// Plays the run up to its end or the first violation.
   ///
   /// * `progress`: is told the number of each step before it is done.
+  /// * `spoil`: may do something behind the machine's back after each step, to see it found.
   mutating func play(
-    _ coverage: inout FuzzCoverage, telling progress: (Int) -> Void
+    _ coverage: inout FuzzCoverage, spoiling spoil: Spoiler? = nil,
+    telling progress: (Int) -> Void
   ) throws(StageError) {
     let stage = try Stage(machine, options: options)
     operations.reserveCapacity(length)
@@ -76,6 +81,7 @@ struct FuzzRun {
       }
       stage.log.removeAll()
       violation = result.violation
+      spoil?(operation, stage)
       if violation == nil && (operation.isStructural || number % interval == interval - 1) {
         inspect(stage)
       }

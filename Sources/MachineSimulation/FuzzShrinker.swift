@@ -15,21 +15,33 @@ struct FuzzShrinker {
   /// How many attempts were made.
   private(set) var attempts = 0
   private var stepsLeft: Int
+  private let replay: (Scenario) -> Finding?
 
-  /// Starts from a scenario that breaks a rule, which may replay so many steps.
-  init(_ scenario: Scenario, breaking violation: Violation, limit: Int) {
+  /// What a scenario breaks, and after how many steps.
+  typealias Finding = (violation: Violation, steps: Int)
+
+  /// Starts from a scenario that breaks a rule.
+  ///
+  /// * `limit`: how many steps may be replayed.
+  /// * `replay`: what a scenario breaks.
+  init(
+    _ scenario: Scenario, breaking violation: Violation, limit: Int,
+    replaying replay: @escaping (Scenario) -> Finding? = { Self.replay($0) }
+  ) {
     self.scenario = scenario
     self.violation = violation
+    self.replay = replay
     stepsLeft = limit
   }
 
-  /// What a scenario breaks, and after how many steps; `nil` when everything holds.
-  static func replay(_ scenario: Scenario) -> (violation: Violation, steps: Int)? {
+  /// What a scenario breaks on a fresh stage; `nil` when everything holds.
+  static func replay(_ scenario: Scenario, spoiling spoil: FuzzRun.Spoiler? = nil) -> Finding? {
     var options = Stage.Options()
     options.traceLimit = 0
     guard let stage = try? Stage(scenario.machine, options: options) else { return nil }
     for (number, step) in scenario.steps.enumerated() {
       if let violation = stage.perform(step.operation).violation { return (violation, number + 1) }
+      spoil?(step.operation, stage)
     }
     return nil
   }
@@ -37,7 +49,7 @@ struct FuzzShrinker {
   /// Shrinks until nothing more goes, or until the limit.
   mutating func shrink() {
     // What came after the failure never mattered.
-    guard let first = Self.replay(scenario) else { return }
+    guard stepsLeft > 0, let first = replay(scenario) else { return }
     scenario.steps.removeLast(scenario.steps.count - first.steps)
     violation = first.violation
     var size: Int
@@ -55,7 +67,7 @@ struct FuzzShrinker {
     guard stepsLeft > 0, candidate != scenario else { return false }
     attempts += 1
     stepsLeft -= candidate.steps.count + 32
-    guard let (found, count) = Self.replay(candidate), found.rule == violation.rule else {
+    guard let (found, count) = replay(candidate), found.rule == violation.rule else {
       return false
     }
     scenario = candidate

@@ -13,13 +13,22 @@ public struct Fuzzer {
   public private(set) var report: FuzzReport
   /// What reached new pairs of tracepoints, to start from; `nil` to start each run anew.
   public private(set) var corpus: FuzzCorpus?
+  private let spoil: FuzzRun.Spoiler?
 
   /// A session that has not begun.
   ///
   /// With a corpus, half of the runs start from a part of it, and the runs depend on it too.
   public init(_ configuration: FuzzConfiguration, corpus: FuzzCorpus? = nil) {
+    self.init(configuration, corpus: corpus, spoiling: nil)
+  }
+
+  /// A session on machines behind whose backs something is done, to see it found.
+  init(
+    _ configuration: FuzzConfiguration, corpus: FuzzCorpus? = nil, spoiling spoil: FuzzRun.Spoiler?
+  ) {
     self.configuration = configuration
     self.corpus = corpus
+    self.spoil = spoil
     report = FuzzReport(seed: configuration.seed)
   }
 
@@ -37,7 +46,7 @@ public struct Fuzzer {
       var configuration = configuration
       configuration.stepsPerRun = 0
       var run = FuzzRun(seed: 0, configuration, from: scenario)
-      try run.play(&report.coverage) { _ in }
+      try run.play(&report.coverage, spoiling: spoil) { _ in }
       account(run)
       if report.failure != nil { return }
     }
@@ -53,7 +62,7 @@ public struct Fuzzer {
   ) throws(StageError) -> Scenario? {
     let seed = nextSeed
     var run = FuzzRun(seed: seed, configuration, from: corpus?.start(seed: seed))
-    try run.play(&report.coverage, telling: progress)
+    try run.play(&report.coverage, spoiling: spoil, telling: progress)
     report.runs += 1
     account(run)
     guard run.lastNews > 0, corpus != nil else { return nil }
@@ -69,8 +78,10 @@ public struct Fuzzer {
     report.inspections += run.inspections
     report.digest.add(run.digest.value)
     guard let violation = run.violation else { return }
+    let spoil = self.spoil
     var shrinker = FuzzShrinker(
-      run.scenario, breaking: violation, limit: configuration.shrinkingLimit)
+      run.scenario, breaking: violation, limit: configuration.shrinkingLimit
+    ) { FuzzShrinker.replay($0, spoiling: spoil) }
     shrinker.shrink()
     report.failure = FuzzReport.Failure(
       seed: run.seed, violation: shrinker.violation, scenario: shrinker.scenario,

@@ -1,0 +1,110 @@
+import MachineChecks
+import PagingUnits
+import Testing
+
+@testable import MachineSimulation
+
+@Suite("What the fuzzer finds")
+struct FuzzShrinkerTests {
+  /// Turns a bit of the frame in a leaf of ours, behind everybody's back, when the guest is evicted.
+  private static func spoil(_ operation: Operation, _ stage: Stage) {
+    guard case .evict = operation else { return }
+    var id = stage.machine.tables.arena.nextActive(after: .none)
+    let memory = stage.machine.tables.memory
+    while id != .none {
+      let row = stage.machine.tables.arena[id]
+      if row.role.level == .page4K {
+        for index in 0..<512 {
+          let place = row.frame.address + UInt64(8 * index)
+          let entry = memory.entry(at: place)
+          if entry & 7 == 7 { return memory.setEntry(entry ^ 1 << 13, at: place) }
+        }
+      }
+      id = stage.machine.tables.arena.nextActive(after: id)
+    }
+  }
+
+  @Test("is found in a spoilt machine and shrunk to a handful of steps that break the same rule")
+  func spoiltMachine() throws {
+    var found = 0
+    for seed: UInt64 in 0..<6 {
+      var configuration = FuzzConfiguration(seed: seed)
+      configuration.stepsPerRun = 600
+      var fuzzer = Fuzzer(configuration, spoiling: Self.spoil)
+      try fuzzer.run()
+      guard let failure = fuzzer.report.failure else { continue }
+      found += 1
+      #expect(failure.scenario.steps.count <= 6)
+      #expect(failure.stepsBefore >= failure.scenario.steps.count)
+      #expect(failure.text.contains("# broken: "))
+      #expect(failure.text.contains("--seed \(seed) "))
+      // The file shows it again, on the same machine, and nothing on a sound one.
+      let read = try ScenarioReader.read(failure.text, file: "failure")
+      let again = FuzzShrinker.replay(read, spoiling: Self.spoil)
+      #expect(again?.violation.rule == failure.violation.rule)
+      #expect(FuzzShrinker.replay(read) == nil)
+    }
+    #expect(found >= 2)
+  }
+
+  @Test("keeps only the steps and values that the failure needs")
+  func oracle() {
+    var configuration = FuzzConfiguration(seed: 3)
+    configuration.stepsPerRun = 500
+    var scenario = Fuzzer.scenario(seed: 3, configuration)
+    var slot = MemslotChange(id: 77, at: GuestPhysical(0x5000), byteCount: 0x40000)
+    slot.logsWrites = true
+    slot.backing = .file
+    scenario.steps.insert(Step(.memslot(slot)), at: 100)
+    scenario.steps.insert(Step(.refuse(.every(77))), at: 400)
+    let violation = Violation("the slot comes before the refusal", found: "it does")
+    var shrinker = FuzzShrinker(scenario, breaking: violation, limit: 100_000) { candidate in
+      let first = candidate.steps.firstIndex {
+        if case .memslot(let change) = $0.operation { change.id == 77 } else { false }
+      }
+      let second = candidate.steps.firstIndex { $0.operation == .refuse(.every(77)) }
+      guard let first, let second, first < second else { return nil }
+      return (violation, second + 1)
+    }
+    shrinker.shrink()
+    var plain = MemslotChange(id: 77, at: GuestPhysical(0x5000), byteCount: 0x1000)
+    plain.space = .normal
+    #expect(
+      shrinker.scenario.steps.map(\.operation) == [.memslot(plain), .refuse(.every(77))])
+    #expect(shrinker.scenario.machine == ScenarioMachine())
+    #expect(shrinker.attempts < 1000)
+  }
+
+  @Test("is given back as it was when there is no room to shrink it")
+  func limit() {
+    let scenario = Scenario(
+      name: "", machine: ScenarioMachine(), steps: [Step(.zapAll), Step(.check)])
+    let violation = Violation("never", found: "")
+    var shrinker = FuzzShrinker(scenario, breaking: violation, limit: 0) {
+      (violation, $0.steps.count)
+    }
+    shrinker.shrink()
+    #expect(shrinker.scenario == scenario)
+    #expect(shrinker.attempts == 0)
+  }
+
+  @Test("gets simpler towards an end, operation by operation")
+  func simplerEnds() {
+    for seed: UInt64 in 0..<40 {
+      var generator = FuzzGenerator(seed: seed, focus: nil)
+      for _ in 0..<200 {
+        var operation = generator.next()
+        var steps = 0
+        while let simpler = operation.simpler.last {
+          #expect(simpler != operation)
+          operation = simpler
+          steps += 1
+          guard steps < 200 else {
+            Issue.record("\(operation) gets simpler without an end")
+            return
+          }
+        }
+      }
+    }
+  }
+}
