@@ -27,14 +27,9 @@ extension Reference {
     case .device(let address): ending = .device(address.raw)
     case .failed(let reason, let address): ending = .failed(reason, address.raw)
     }
-<<<<<<< HEAD
     guard ending == verdict.current || ending == verdict.alternative else {
-      return unlawful("\(ending)", verdict)
-=======
-    guard ending == verdict.current else {
       return isLawfulAgain(ending, verdict, memory, machine)
         ? nil : unlawful("\(ending)", verdict)
->>>>>>> fb31292 (wip2)
     }
     if case .pageFault = ending, let linear = verdict.linear,
       verdict.access.performer == .processor
@@ -48,23 +43,14 @@ extension Reference {
       machine)
   }
 
-  /// Whether an access may end so because it was made again, or is not known for what it is.
+  /// Whether an access may end so because it was made again.
   ///
   /// One that leaves the guest on its way starts over, and its own accessed bits are then in the
-  /// tables that it reads: in an entry that serves as PDPTE too, where they are reserved. And an
-  /// EPT misconfiguration says no kind of access: where an old device entry stands in front of a
-  /// read-only slot, a write is first served as a read, which the host may refuse.
+  /// tables that it reads: in an entry that serves as PDPTE too, where they are reserved.
   private mutating func isLawfulAgain(
     _ ending: ReferenceEnding, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
     _ machine: borrowing VirtualMachine
   ) -> Bool {
-    if case .failed = ending, case .device = verdict.current, verdict.access.kind == .write,
-      configuration.vendor == .intel
-    {
-      var read = verdict.access
-      read.kind = .read
-      return expect(read, in: machine).current == ending
-    }
     let width = verdict.mode.levels == 2 ? 4 : 8
     let isMarked = verdict.entries.contains { entry in
       let found = memory.bytes(width, at: entry.host, machine) ?? entry.value

@@ -28,8 +28,9 @@ public struct FuzzCorpus: Sendable {
     case 2: scenario.steps.swapAt(start, chance.below(count))
     case 3: scenario.steps.removeLast(count - end)
     default:
-      // Another's middle, on this one's machine: processors that it lacks are refused.
-      let other = chance.pick(scenarios).steps
+      // Another's middle, on this one's machine, without what names processors that it lacks.
+      let limit = scenario.machine.processors
+      let other = chance.pick(scenarios).steps.filter { $0.operation.fits(limit) }
       let from = chance.below(other.count + 1)
       scenario.steps.insert(
         contentsOf: other[from..<min(other.count, from + 40)], at: end)

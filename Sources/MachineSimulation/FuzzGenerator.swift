@@ -21,10 +21,12 @@ struct FuzzGenerator: Sendable {
   private var nextPending = 0
   private var usefulSteps = 0
 
-  /// The operations of a seed.
-  init(seed: UInt64, focus: FuzzConfiguration.Focus?) {
+  /// The operations of a seed, on a machine of its choice or on this one.
+  init(seed: UInt64, focus: FuzzConfiguration.Focus?, on machine: ScenarioMachine? = nil) {
     var chance = SeededGenerator(seed)
-    swarm = FuzzSwarm(&chance, focus)
+    var swarm = FuzzSwarm(&chance, focus)
+    swarm.machine = machine ?? swarm.machine
+    self.swarm = swarm
     self.chance = chance
     picture = GuestPicture(processors: swarm.machine.processors)
     maker = GuestEntryMaker(swarm)

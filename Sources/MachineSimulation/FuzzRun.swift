@@ -34,12 +34,12 @@ struct FuzzRun {
   /// A run of a seed; `start` is done first, on the machine that it needs.
   init(seed: UInt64, _ configuration: FuzzConfiguration, from start: Scenario? = nil) {
     self.seed = seed
-    generator = FuzzGenerator(seed: seed, focus: configuration.focus)
+    generator = FuzzGenerator(seed: seed, focus: configuration.focus, on: start?.machine)
     let chosen = generator.chooseLength()
     self.start = start?.steps.map(\.operation) ?? []
     length = (configuration.stepsPerRun ?? chosen) + self.start.count
     interval = configuration.inspectionInterval
-    machine = start?.machine ?? generator.swarm.machine
+    machine = generator.swarm.machine
   }
 
   /// The operations of the run, without a machine on which to perform them.

@@ -52,19 +52,19 @@ struct FuzzShrinker {
     guard stepsLeft > 0, let first = replay(scenario) else { return }
     scenario.steps.removeLast(scenario.steps.count - first.steps)
     violation = first.violation
-    var size: Int
+    var before: Scenario
     repeat {
-      size = scenario.steps.count
+      before = scenario
       dropSteps()
       simplifyMachine()
       simplifySteps()
-    } while scenario.steps.count < size && stepsLeft > 0
+    } while scenario != before && stepsLeft > 0
   }
 
   /// Takes a candidate when it breaks the same rule; whether it does.
   @discardableResult
   private mutating func attempt(_ candidate: Scenario) -> Bool {
-    guard stepsLeft > 0, candidate != scenario else { return false }
+    guard stepsLeft > 0, candidate != scenario, candidate.fits else { return false }
     attempts += 1
     stepsLeft -= candidate.steps.count + 32
     guard let (found, count) = replay(candidate), found.rule == violation.rule else {

@@ -147,3 +147,16 @@ extension Interleaving {
     return all
   }
 }
+
+extension Operation {
+  /// Whether every processor that the operation names is one of so many.
+  func fits(_ processors: Int) -> Bool {
+    guard case .interleave(let interleaving) = self else { return processor ?? 0 < processors }
+    return interleaving.together.joined().allSatisfy { $0.operation.fits(processors) }
+  }
+}
+
+extension Scenario {
+  /// Whether the machine has every processor that a step names, as a file needs it.
+  var fits: Bool { steps.allSatisfy { $0.operation.fits(machine.processors) } }
+}

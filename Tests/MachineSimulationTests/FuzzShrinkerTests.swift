@@ -1,26 +1,28 @@
+import HostMemory
 import MachineChecks
+import PageTables
 import PagingUnits
 import Testing
+import VirtualMachine
 
 @testable import MachineSimulation
 
 @Suite("What the fuzzer finds")
 struct FuzzShrinkerTests {
-  /// Turns a bit of the frame in a leaf of ours, behind everybody's back, when the guest is evicted.
+  /// Turns a bit of the frame in a leaf of ours, behind everybody's back, at each eviction.
   private static func spoil(_ operation: Operation, _ stage: Stage) {
     guard case .evict = operation else { return }
-    var id = stage.machine.tables.arena.nextActive(after: .none)
     let memory = stage.machine.tables.memory
-    while id != .none {
+    var number: UInt32 = 1
+    while let id = stage.machine.tables.arena.row(number) {
+      number += 1
       let row = stage.machine.tables.arena[id]
-      if row.role.level == .page4K {
-        for index in 0..<512 {
-          let place = row.frame.address + UInt64(8 * index)
-          let entry = memory.entry(at: place)
-          if entry & 7 == 7 { return memory.setEntry(entry ^ 1 << 13, at: place) }
-        }
+      guard row.state == .live, row.role.level == .page4K else { continue }
+      for index in 0..<512 {
+        let place = row.frame.address + UInt64(8 * index)
+        let entry = memory.entry(at: place)
+        if entry & 3 == 3 { return memory.setEntry(entry ^ 1 << 13, at: place) }
       }
-      id = stage.machine.tables.arena.nextActive(after: id)
     }
   }
 

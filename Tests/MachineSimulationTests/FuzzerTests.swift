@@ -1,6 +1,7 @@
 import MachineChecks
 import PagingUnits
 import Testing
+import VirtualMachine
 
 @testable import MachineSimulation
 
