@@ -37,7 +37,7 @@ struct LegalOperationTests {
     arguments: Kind.allCases, 1...3 as ClosedRange<UInt64>)
   func random(kind: Kind, seed: UInt64) throws {
     var history = try RandomHistory(kind.configuration, seed: seed)
-    for step in 0..<300 {
+    for step in 0..<250 {
       let what = history.step()
       if let violation = history.violation() {
         Issue.record("step \(step), \(what): \(violation)")

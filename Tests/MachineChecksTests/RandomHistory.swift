@@ -87,7 +87,7 @@ struct RandomHistory: ~Copyable {
     let address = region.lowerBound + first << 12
     let end = region.lowerBound + min(pages, first + 1 + below(64)) << 12
     let name: String
-    switch below(24) {
+    switch below(34) {
     case 0: name = "unmap: \(machine.unmapHost(address..<end))"
     case 1:
       name = "protect"
@@ -108,11 +108,23 @@ struct RandomHistory: ~Copyable {
       machine.setAddressSpace(space, of: Int(below(2)))
     case 9:
       let question: HostAddressSpace.AgeQuestion = [.clearAndFlush, .clear, .test][Int(below(3))]
-      _ = machine.process.age(address..<end, question, telling: machine)
+      _ = machine.ageHost(address..<end, question)
       name = "age \(question)"
     case 10:
       let source = region.lowerBound + below(min(pages, 64)) << 12
-      name = "merge: \(machine.process.merge(address, into: source, telling: machine))"
+      name = "merge: \(machine.mergeHost(address, into: source))"
+    case 11: name = "swap out: \(machine.swapOutHost(address..<end))"
+    case 12: name = "swap in: \(machine.swapInHost(address..<end))"
+    case 13: name = "write-protect: \(machine.writeProtectHost(address..<end))"
+    case 14: name = "share: \(machine.shareHost(address..<end))"
+    case 15:
+      name = "drop copy"
+      machine.dropHostCopy(of: address..<end)
+    case 16: name = "merge range: \(machine.mergeHost(address..<end))"
+    case 17: name = below(8) == 0 ? "poison: \(machine.poisonHost(address))" : access()
+    case 18:
+      name = "refuse"
+      machine.process.host.refuse(below(2) == 0 ? .every(2 + below(5)) : .never)
     default: name = access()
     }
     seen.insert(name)
