@@ -78,6 +78,10 @@ struct Fuzz: ParsableCommand {
 
   @OptionGroup(title: "Report") var report: FormatOptions
 
+  #if MUTATIONS
+    @OptionGroup(title: "Mutation") var mutation: MutationOptions
+  #endif
+
   private static let focusNames = FuzzConfiguration.Focus.allCases.map(\.rawValue)
     .joined(separator: ", ")
 
@@ -103,6 +107,10 @@ struct Fuzz: ParsableCommand {
     var configuration = FuzzConfiguration(seed: seed ?? Self.seedFromTime())
     configuration.stepsPerRun = steps
     configuration.focus = focus
+    #if MUTATIONS
+      // What is known is not made small.
+      if mutation.mutation != nil { configuration.shrinkingLimit = 0 }
+    #endif
     if let writeRun {
       let scenario = Fuzzer.scenario(seed: configuration.seed, configuration)
       return try ScenarioFiles.write(

@@ -21,9 +21,18 @@ struct Penumbra: ParsableCommand {
       Exit status: 0 done; 1 what was checked does not hold; 2 bad usage or unreadable input; \
       3 a limit was reached.
       """,
-    subcommands: [
+    subcommands: verbs)
+
+  private static var verbs: [any ParsableCommand.Type] {
+    let verbs: [any ParsableCommand.Type] = [
       Run.self, Translate.self, Map.self, Play.self, Fuzz.self, Tables.self, Verify.self,
-    ])
+    ]
+    #if MUTATIONS
+      return verbs + [ListMutations.self]
+    #else
+      return verbs
+    #endif
+  }
 
   /// Runs the command and leaves with its status.
   static func main() {

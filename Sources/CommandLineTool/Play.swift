@@ -28,6 +28,10 @@ struct Play: ParsableCommand {
 
   @OptionGroup(title: "Report") var report: FormatOptions
 
+  #if MUTATIONS
+    @OptionGroup(title: "Mutation") var mutation: MutationOptions
+  #endif
+
   func run() throws {
     let files = try ScenarioFiles.find(scenarios)
     var player = ScenarioPlayer()

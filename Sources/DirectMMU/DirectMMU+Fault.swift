@@ -102,8 +102,10 @@ extension DirectMMU {
     guard let slot = fault.slot else {
       #if MUTATIONS
         let isEarly = Mutation.mmioGenerationPublishedTooEarly.isActive
-        let now = slots.generation(of: fault.space)
-        let next = slots.nextGeneration(of: fault.space)
+        let asked: AddressSpace =
+          Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : fault.space
+        let now = slots.generation(of: asked)
+        let next = slots.nextGeneration(of: asked)
         state.mmio.remember(
           fault.frame, generation: isEarly && now.isInProgress ? next.raw : now.raw)
       #else

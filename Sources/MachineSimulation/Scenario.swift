@@ -92,6 +92,8 @@ public struct ScenarioMachine: Hashable, Sendable {
     configuration.keepsWalks = translationSets > 0 ? .present : .absent
     configuration.processors = processors
     configuration.tableLimit = 1 << 16
+    // While steps run interleaved, emptying a root alone lets others in thousands of times.
+    configuration.retryLimit = 100_000
     return configuration
   }
 }
