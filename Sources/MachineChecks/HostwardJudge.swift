@@ -59,28 +59,38 @@ struct HostwardJudge {
     return tableViolation(step, hostDepth: depth, what())
   }
 
+  /// The same against the machine's own tables.
+  ///
+  /// A large page that was split in place is still translated as before by its parts, so that
+  /// nothing has to be forgotten: then every part is asked.
   private func tableViolation(
     _ step: Step, hostDepth: Int, _ what: @autoclosure () -> String
   ) -> Violation? {
-    guard let leaf = tables.leaf(step.guest), leaf.host == step.host,
-      leaf.depth >= Int(step.level.depth)
-    else {
-      return Violation(
-        "a translation is still in the machine's own tables",
-        found: "\(what()), the tables say "
-          + (tables.leaf(step.guest).map { "\(hex($0.host)) at level \($0.depth)" } ?? "nothing"))
-    }
-    if leaf.depth > hostDepth {
+    if let leaf = tables.leaf(step.guest), leaf.depth > hostDepth {
       return Violation(
         "the machine's own entry is no larger than the host's page",
         found: "\(what()), the entry has level \(leaf.depth), the host's \(hostDepth)")
     }
-    if (step.isWritable && !(leaf.isWritable && leaf.isDirty))
-      || (step.isExecutable && !leaf.isExecutable)
-    {
-      return Violation(
-        "a translation grants no right that the machine's own entry does not",
-        found: "\(what()), the entry gives \(leaf)")
+    let inPage = step.level.byteCount - 1
+    let first = step.guest & ~inPage
+    var offset: UInt64 = 0
+    while offset <= inPage {
+      guard let leaf = tables.leaf(first + offset),
+        leaf.host == (step.host & ~inPage) + offset
+      else {
+        return Violation(
+          "a translation is still in the machine's own tables",
+          found: "\(what()), the tables say at \(hex(first + offset)) "
+            + (tables.leaf(first + offset).map { "\(hex($0.host))" } ?? "nothing"))
+      }
+      if (step.isWritable && !(leaf.isWritable && leaf.isDirty))
+        || (step.isExecutable && !leaf.isExecutable)
+      {
+        return Violation(
+          "a translation grants no right that the machine's own entry does not",
+          found: "\(what()), the entry at \(hex(first + offset)) gives \(leaf)")
+      }
+      offset += Level(leaf.depth).byteCount
     }
     return nil
   }

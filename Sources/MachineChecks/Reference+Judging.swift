@@ -22,6 +22,11 @@ extension Reference {
     case .stuck(let address):
       return Violation("an access makes progress", found: "stuck at \(hex(address.raw))")
     case .failed(.noMemory, _) where supply == .scarce: return nil
+    case .failed(.noMemory, let address)
+    where memory.mayRunDry(address.raw, machine)
+      && (verdict.ways.contains { $0.physical == address.raw }
+        || verdict.entries.contains { $0.physical == address.raw }):
+      return nil
     case .pageFault(let code):
       // The hypervisor takes a table that the host cannot bring back for one that is not there.
       let access = verdict.access

@@ -97,6 +97,17 @@ struct ReferenceMemory {
     return .place(address)
   }
 
+  /// Whether the host may lack a page for a guest-physical byte, however many frames it has: huge
+  /// pages that never split need a whole block.
+  func mayRunDry(_ physical: UInt64, _ machine: borrowing VirtualMachine) -> Bool {
+    guard let slot = slot(physical) else { return false }
+    let address = slot.hostAddress.raw + (physical - slot.baseFrame.number << 12)
+    guard host(address) == .empty,
+      case .hugePages? = machine.process.region(containing: HostVirtual(address))?.backing
+    else { return false }
+    return true
+  }
+
   /// What the host's page table holds for a guest-physical byte; `nil` where no slot is.
   func host(ofGuest physical: UInt64) -> HostState? {
     slot(physical).map { host($0.hostAddress.raw + (physical - $0.baseFrame.number << 12)) }

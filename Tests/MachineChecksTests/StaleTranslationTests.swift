@@ -1,3 +1,4 @@
+import GuestMemory
 import HardwareModel
 import HostMemory
 import MachineChecks
@@ -93,6 +94,35 @@ struct StaleTranslationTests {
       let violation = bench.violation(0, kind)
       #expect(violation != nil)
     }
+  }
+
+  @Test("a large page that was split in place is still translated by its parts, all of them")
+  func splitInPlace() throws {
+    var configuration = MachineConfiguration()
+    configuration.translationSets = 0
+    configuration.accessedDirty = .absent
+    var bench = try Bench(configuration, backing: .page2M)
+    bench.setUpPaging()
+    bench.expectLawful(0)
+    try bench.machine.setMemoryRegion(
+      MemslotRegion(
+        id: MemslotID(0), flags: .logDirty, guestAddress: GuestPhysical(0), byteCount: 16 << 20,
+        hostAddress: bench.base))
+    let write = bench.check(ReferenceAccess(.physical(GuestPhysical(0x2000)), .write))
+    #expect(write.violation == nil)
+    let large = (0..<bench.machine.placeCapacity(of: 0)).filter {
+      bench.machine.keptPlace(at: $0, of: 0)?.level == .page2M
+    }
+    #expect(!large.isEmpty)
+    let lawful = KeptTranslations.violation(in: bench.machine, of: 0)
+    #expect(lawful == nil)
+    guard let place = bench.ownLeaf(0x1F_F000) else {
+      Issue.record("every part is mapped")
+      return
+    }
+    bench.machine.process.host.memory.setEntry(0, at: place)
+    let stale = KeptTranslations.violation(in: bench.machine, of: 0)
+    #expect(stale != nil)
   }
 
   @Test("what was announced leaves nothing stale")
