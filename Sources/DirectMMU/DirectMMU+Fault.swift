@@ -64,7 +64,8 @@ extension DirectMMU {
     let frame = request.address.frame
     let space = tables.arena[root].role.space
     let slot = slots.slot(containing: frame, in: space, hint: &state.slotHint)
-    if let outcome = fastFault(request, in: root, slot, tables) {
+    // An address that the root cannot tell from a lower one is not in its tables.
+    if frame < configuration.frameLimit, let outcome = fastFault(request, in: root, slot, tables) {
       statistics.add(to: .pf_fast)
       return outcome
     }
