@@ -54,6 +54,13 @@ public struct BuddyAllocator: ~Copyable {
     return take(frame, from: frame, FrameOrder(Int(found)), order, kind)
   }
 
+  /// Whether a block of `order` is left.
+  public func canAllocate(_ order: FrameOrder) -> Bool {
+    for exponent in Int(order.exponent)...18 where heads[exponent] != 0 { return true }
+    let first = (frontier + order.frameCount - 1) & ~(order.frameCount - 1)
+    return first + order.frameCount <= end
+  }
+
   /// Takes the block of `order` that starts at `frame`, if all of it is free.
   public mutating func allocate(
     at frame: HostFrame, _ order: FrameOrder, as kind: FrameKind

@@ -167,20 +167,17 @@ struct ReferenceWalk {
   private mutating func ending(
     _ answer: ReferenceMemory.Answer, _ physical: UInt64, _ machine: borrowing VirtualMachine
   ) -> ReferenceEnding {
-    switch answer {
-    case .place: return .memory
-    case .failed(let reason): return .failed(reason, physical)
-    case .device:
-      // A page that was a device's before it came into a read-only slot may still be marked so. An
-      // EPT misconfiguration does not tell reads from writes, so that the page is looked up as for
-      // a read first, which may fail (KVM: `handle_ept_misconfig`).
-      if !mode.isAMD && !isEmulated,
-        case .failed(let reason) = memory.answer(physical, writes: false, machine)
-      {
-        verdict.alternative = .failed(reason, physical)
-      }
-      return .device(physical)
+    if case .place = answer { return .memory }
+    // A page that was a device's before it came into a slot may still be marked so. An EPT
+    // misconfiguration does not tell reads from writes, so that the page is looked up as for a read
+    // first, which may fail otherwise than the write (KVM: `handle_ept_misconfig`).
+    if !mode.isAMD && !isEmulated,
+      case .failed(let reason) = memory.answer(physical, writes: false, machine)
+    {
+      verdict.alternative = .failed(reason, physical)
     }
+    if case .failed(let reason) = answer { return .failed(reason, physical) }
+    return .device(physical)
   }
 
   /// Takes one walk one level down; `nil` when it has ended.

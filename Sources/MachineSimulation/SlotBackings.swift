@@ -32,6 +32,8 @@ struct SlotBackings {
 
   private var regions: [Region] = []
   private var regionOfSlot: [Key: HostVirtual] = [:]
+  /// The largest page without which a slot that was ever made cannot do.
+  private(set) var largestUnit = FrameOrder.page4K
   private var nextFileSeed: UInt64 = 1
   /// Regions start in slices of the process's addresses, so that none meets another.
   private var nextSlice: UInt64 = 1
@@ -79,8 +81,12 @@ struct SlotBackings {
     case .anonymous: return .anonymous(largestPage: .page4K)
     case .transparent2M: return .anonymous(largestPage: .page2M)
     case .transparent1G: return .anonymous(largestPage: .page1G)
-    case .huge2M: return .hugePages(.page2M)
-    case .huge1G: return .hugePages(.page1G)
+    case .huge2M:
+      largestUnit = max(largestUnit, .page2M)
+      return .hugePages(.page2M)
+    case .huge1G:
+      largestUnit = .page1G
+      return .hugePages(.page1G)
     case .device:
       let frames = process.host.deviceFrames
       return .device(firstFrame: frames.lowerBound)

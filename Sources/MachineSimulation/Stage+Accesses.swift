@@ -113,9 +113,7 @@ extension Stage {
         by: step.isEmulated ? .hypervisor : .processor, byteCount: min(count, 8)),
       in: machine)
     let outcome = travel(step, address, privilege)
-    if case .failed(.noMemory, _) = outcome, machine.process.host.frames(.free) < 64 {
-      return .success(outcome)
-    }
+    if case .failed(.noMemory, _) = outcome, isShortOfMemory { return .success(outcome) }
     judgedCount += 1
     guard let violation = reference.judge(outcome, of: verdict, in: machine) else {
       return .success(outcome)
@@ -126,6 +124,13 @@ extension Stage {
       return .success(outcome)
     }
     return .failure(Stop(result: .violation(violation)))
+  }
+
+  /// Whether the host may lack the frames that an access needs: for tables and small pages, or one
+  /// block for a page of a slot that cannot do with smaller ones.
+  private var isShortOfMemory: Bool {
+    let order = backing.largestUnit
+    return machine.process.host.withFreeBlocks { $0.freeCount < 64 || !$0.canAllocate(order) }
   }
 
   private func travel(
