@@ -141,7 +141,7 @@ let package = Package(
       of: "VirtualMachine",
       also: [
         "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineEvents", "PageTables",
-        "PagingUnits", "SparseMemory",
+        "PagingUnits", "MachineChecks", "SparseMemory",
       ]),
     tests(
       of: "EventSources", also: ["PagingUnits", "X86Paging"], resources: [.copy("Resources")]),

@@ -83,7 +83,7 @@ extension DirectMMU {
     var role = rootRole
     while role.level >= path.level { role = role.child() }
     let id = tables.makeTable(from: &cache, path.frame, role, generation: generation)
-    tables.arena[id].parentEntry = path.address
+    tables.arena.setParentEntry(path.address, of: id)
     let frame = tables.arena[id].frame
     #if MUTATIONS
       let isForgotten = Mutation.splitPartsForgotten.isActive

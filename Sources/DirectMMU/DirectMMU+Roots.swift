@@ -35,13 +35,13 @@ extension DirectMMU {
       GuestFrame(0), role, generation: generation)
     tables.counters.raise(.max_mmu_page_hash_collisions, to: Int64(collisions))
     if let found {
-      tables.arena[found].rootReferences += 1
+      tables.arena.addRootReferences(1, to: found)
       tables.tap.record(.getPage(tables.record(of: found), .existing))
       return found
     }
     tables.counters.add(to: .mmu_cache_miss)
     let id = tables.makeTable(from: &cache, GuestFrame(0), role, generation: generation)
-    tables.arena[id].rootReferences = 2
+    tables.arena.addRootReferences(2, to: id)
     tables.arena.enlist(id)
     return id
   }
@@ -54,9 +54,7 @@ extension DirectMMU {
   }
 
   private func put(_ id: ShadowPageID, _ tables: borrowing PageTables) {
-    precondition(tables.arena[id].rootReferences > 0, "a root is given back once")
-    tables.arena[id].rootReferences -= 1
-    guard tables.arena[id].rootReferences == 0 else { return }
+    guard tables.arena.dropRootReference(of: id) == 0 else { return }
     precondition(tables.arena[id].role.isInvalid, "the MMU keeps its reference to a valid root")
     tables.arena.delist(id)
     tables.retire(id)
@@ -80,12 +78,7 @@ extension DirectMMU {
     var id = tables.arena.nextActive(after: .none)
     while id != .none {
       let next = tables.arena.nextActive(after: id)
-      if !tables.arena[id].role.isInvalid {
-        // The bit is state: the root leaves its bucket's order, not its bucket, which goes by
-        // frame.
-        tables.arena[id].role.isInvalid = true
-        tables.arena[id].isScheduledToZap = true
-      }
+      if !tables.arena[id].role.isInvalid { tables.arena.invalidateRoot(id) }
       id = next
     }
   }
@@ -100,7 +93,7 @@ extension DirectMMU {
     defer { tables.lock.unlockExclusive() }
     while let id = nextScheduled(tables) {
       empty(id, tables, host)
-      tables.arena[id].isScheduledToZap = false
+      tables.arena.finishZap(of: id)
       put(id, tables)
     }
   }

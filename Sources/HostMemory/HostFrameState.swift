@@ -1,11 +1,20 @@
 import PagingUnits
 import Synchronization
 
-/// The bookkeeping that the shares of a host have in common; everything but `lock` and `shares` is
-/// used with the lock held.
-struct HostFrameState: ~Copyable {
+/// What the shares of a host reach without its lock: the lock itself, how many shares there are,
+/// and what never changes.
+///
+/// It lies apart from what the lock guards, so that waiting for the lock touches nothing else.
+struct HostShares: ~Copyable {
   let lock = SpinLock()
-  let shares = Atomic<Int>(1)
+  let count = Atomic<Int>(1)
+  let options: HostMemory.Options
+
+  init(options: HostMemory.Options) { self.options = options }
+}
+
+/// The bookkeeping that the shares of a host have in common; all of it is used with the lock held.
+struct HostFrameState: ~Copyable {
   let options: HostMemory.Options
   var buddy: BuddyAllocator
   var refusals = RefusalPolicy.never

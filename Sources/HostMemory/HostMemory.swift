@@ -14,6 +14,7 @@ import Synchronization
   /// One record a frame.
   public let records: FrameRecords
   private let state: UnsafeMutablePointer<HostFrameState>
+  private let shares: UnsafeMutablePointer<HostShares>
 
   /// The limits and habits of a host.
   public struct Options: Hashable, Sendable {
@@ -40,6 +41,8 @@ import Synchronization
     self.records = records
     // SAFETY: freshly allocated for one state, and freed with the last share.
     unsafe state = .allocate(capacity: 1)
+    unsafe shares = .allocate(capacity: 1)
+    unsafe shares.initialize(to: HostShares(options: options))
     unsafe state.initialize(to: HostFrameState(memory: memory, records: records, options: options))
   }
 
@@ -47,20 +50,23 @@ import Synchronization
     memory = host.memory
     records = host.records
     unsafe state = unsafe host.state
+    unsafe shares = unsafe host.shares
   }
 
   deinit {
     // SAFETY: the last share to go takes the state with it; nobody else can reach it any more.
-    if unsafe state.pointee.shares.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+    if unsafe shares.pointee.count.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
       unsafe state.deinitialize(count: 1)
       unsafe state.deallocate()
+      unsafe shares.deinitialize(count: 1)
+      unsafe shares.deallocate()
     }
   }
 
   /// Another share of the same host, for a room that outlives this one or goes before it.
   public func share() -> HostMemory {
     // SAFETY: this share keeps the state alive.
-    _ = unsafe state.pointee.shares.add(1, ordering: .relaxed)
+    _ = unsafe shares.pointee.count.add(1, ordering: .relaxed)
     return HostMemory(sharing: self)
   }
 
@@ -70,7 +76,7 @@ import Synchronization
   /// The frames at the end of memory that belong to devices.
   public var deviceFrames: Range<HostFrame> {
     // SAFETY: this share keeps the state alive; the options never change.
-    let count = unsafe state.pointee.options.deviceFrames
+    let count = unsafe shares.pointee.options.deviceFrames
     return HostFrame(memory.frameCount - count)..<HostFrame(memory.frameCount)
   }
 
@@ -105,32 +111,32 @@ import Synchronization
   /// Takes a block of `order`; pages of the process are scattered as the options say.
   func allocate(_ order: FrameOrder, as kind: FrameKind) -> BuddyAllocator.Block? {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     return unsafe state.pointee.allocate(order, as: kind)
   }
 
   /// Gives a block back.
   func free(_ frame: HostFrame) {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     unsafe state.pointee.free(frame)
   }
 
   /// Cuts a block in use into blocks of `order`.
   func split(_ frame: HostFrame, into order: FrameOrder) {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     unsafe state.pointee.buddy.split(frame, into: order)
   }
 
   /// Takes a block in use out of use for ever.
   func retire(_ frame: HostFrame, as kind: FrameKind) {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     unsafe state.pointee.change(frame, to: kind)
   }
 
@@ -139,32 +145,32 @@ import Synchronization
   /// How many frames are used for `kind`; for `.free`, how many are left.
   public func frames(_ kind: FrameKind) -> UInt64 {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     return unsafe state.pointee.frames(kind)
   }
 
   /// What `look` finds in the lists of free blocks, with nobody else allocating meanwhile.
   public func withFreeBlocks<Result>(_ look: (borrowing BuddyAllocator) -> Result) -> Result {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     return unsafe look(state.pointee.buddy)
   }
 
   /// How many allocations were asked for since the refusal policy was set.
   public var allocationCount: UInt64 {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     return unsafe state.pointee.attempts
   }
 
   /// Refuses allocations by `policy` from now on, counting from 1.
   public func refuse(_ policy: RefusalPolicy) {
     // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
-    unsafe state.pointee.lock.lock()
-    defer { unsafe state.pointee.lock.unlock() }
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
     unsafe state.pointee.refusals = policy
     unsafe state.pointee.attempts = 0
   }

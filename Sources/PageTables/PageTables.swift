@@ -90,16 +90,14 @@ public struct PageTables: ~Copyable, Sendable {
     from cache: inout TableCache, _ frame: GuestFrame, _ role: ShadowPageRole, generation: UInt8
   ) -> ShadowPageID {
     let id = cache.take()
-    arena[id].guestFrame = frame
-    arena[id].role = role
-    arena[id].generation = generation
+    arena.describe(id, frame, role, generation: generation)
     tap.record(.getPage(record(of: id), .new))
     return id
   }
 
   /// Puts a table back that lost the race to be linked.
   public func putBack(_ id: ShadowPageID, in cache: inout TableCache) {
-    arena[id].parentEntry = HostPhysical(0)
+    arena.setParentEntry(HostPhysical(0), of: id)
     arena.goBack(id)
     cache.put(id)
   }

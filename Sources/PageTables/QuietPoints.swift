@@ -1,3 +1,4 @@
+public import MachineEvents
 import Synchronization
 
 /// Tells when everybody who could still see something has looked away (KVM uses RCU and SRCU).
@@ -8,16 +9,18 @@ import Synchronization
 @safe public struct QuietPoints: ~Copyable, @unchecked Sendable {
   private let clock = Atomic<UInt64>(1)
   private let began: UnsafeMutablePointer<Atomic<UInt64>>
-  /// The number of readers, numbered from 0.
+  /// The number of readers with numbers of their own, from 0.
   public let readerCount: Int
+  /// How many visitors may look at a time.
+  private static let visitorCount = 16
 
   /// Nobody looks at anything yet; at most `readerCount` readers exist, 1…4096.
   public init(readerCount: Int) {
     precondition(1...4096 ~= readerCount, "a machine has 1 to 4096 readers")
     self.readerCount = readerCount
     // SAFETY: a fresh allocation, freed in `deinit`.
-    unsafe began = .allocate(capacity: readerCount)
-    for index in 0..<readerCount {
+    unsafe began = .allocate(capacity: readerCount + Self.visitorCount)
+    for index in 0..<readerCount + Self.visitorCount {
       // SAFETY: the index lies inside the allocation.
       unsafe (began + index).initialize(to: Atomic(0))
     }
@@ -26,7 +29,8 @@ import Synchronization
   deinit { unsafe began.deallocate() }
 
   private func slot(_ reader: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
-    precondition(0 <= reader && reader < readerCount, "a reader has a number of its own")
+    precondition(
+      0 <= reader && reader < readerCount + Self.visitorCount, "a reader has a number of its own")
     // SAFETY: the index was checked.
     return unsafe began + reader
   }
@@ -40,6 +44,22 @@ import Synchronization
     precondition(before == 0, "a reader looks once at a time")
   }
 
+  /// Somebody without a number of its own starts to look, such as a thread of the host's.
+  ///
+  /// - Returns: the number with which to `leave`.
+  public func enterAsVisitor(letting interleaver: Interleaver) -> Int {
+    while true {
+      for visitor in readerCount..<readerCount + Self.visitorCount {
+        // SAFETY: `slot` is in bounds.
+        let (entered, _) = unsafe slot(visitor).pointee.compareExchange(
+          expected: 0, desired: clock.load(ordering: .relaxed),
+          ordering: .sequentiallyConsistent)
+        if entered { return visitor }
+      }
+      interleaver.reach(.waitingForLock)
+    }
+  }
+
   /// A reader looks away: it keeps nothing of what it saw.
   public func leave(_ reader: Int) {
     // SAFETY: `slot` is in bounds.
@@ -51,7 +71,7 @@ import Synchronization
 
   /// Whether no reader is looking at anything now.
   public var isQuiet: Bool {
-    for reader in 0..<readerCount {
+    for reader in 0..<readerCount + Self.visitorCount {
       // SAFETY: `slot` is in bounds.
       if unsafe slot(reader).pointee.load(ordering: .sequentiallyConsistent) != 0 { return false }
     }
@@ -60,7 +80,7 @@ import Synchronization
 
   /// Whether nobody can still see what was stamped so.
   public func hasPassed(_ stamp: UInt64) -> Bool {
-    for reader in 0..<readerCount {
+    for reader in 0..<readerCount + Self.visitorCount {
       // SAFETY: `slot` is in bounds.
       let began = unsafe slot(reader).pointee.load(ordering: .sequentiallyConsistent)
       if began != 0 && began <= stamp { return false }

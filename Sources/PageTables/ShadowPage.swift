@@ -11,7 +11,8 @@ public struct ShadowPageID: Hashable, Sendable {
   public static let none = ShadowPageID(number: 0)
 }
 
-/// One table that the MMU built: a row of the arena (KVM: `struct kvm_mmu_page`).
+/// One table that the MMU built, as its row of the arena was at a moment (KVM: `struct
+/// kvm_mmu_page`).
 ///
 /// Shadow, direct, nested, SPP and mirror tables are all rows of one arena; the role says which.
 /// The 4096 bytes that a processor walks lie in `frame`, whose record points back to the row.
@@ -19,28 +20,28 @@ public struct ShadowPage: Sendable {
   /// The host frame of the table itself (KVM: `spt`).
   public internal(set) var frame: HostFrame
   /// The first guest frame that the table covers.
-  public var guestFrame: GuestFrame
+  public internal(set) var guestFrame = GuestFrame(0)
   /// What kind of table it is.
-  public var role: ShadowPageRole
+  public internal(set) var role = ShadowPageRole(word: 0)
   /// The generation it was made in (KVM: `mmu_valid_gen`).
-  public var generation: UInt8
+  public internal(set) var generation: UInt8 = 0
   /// Where in its life it is.
   public internal(set) var state: State
   /// How many processors, and the MMU itself, use it as a root.
-  public var rootReferences: UInt32
+  public internal(set) var rootReferences: UInt32 = 0
   /// Whether an invalidated root still waits to be emptied.
-  public var isScheduledToZap: Bool
+  public internal(set) var isScheduledToZap = false
   /// The one entry that points to it, for direct tables; address 0 for a root (KVM: `ptep`).
-  public var parentEntry: HostPhysical
+  public internal(set) var parentEntry = HostPhysical(0)
 
   /// The next row of the list that the row is on.
-  var next: ShadowPageID
+  var next = ShadowPageID.none
   /// The previous row of the active list.
-  var previous: ShadowPageID
+  var previous = ShadowPageID.none
   /// The next row in the same hash bucket.
-  var hashNext: ShadowPageID
+  var hashNext = ShadowPageID.none
   /// When it was retired.
-  var retiredAt: UInt64
+  var retiredAt: UInt64 = 0
 
   /// Where in its life a row is.
   public enum State: UInt8, Hashable, Sendable {
@@ -52,21 +53,6 @@ public struct ShadowPage: Sendable {
     case live
     /// Unlinked; a processor may still be looking at it.
     case retired
-  }
-
-  init() {
-    frame = HostFrame(0)
-    guestFrame = GuestFrame(0)
-    role = ShadowPageRole(word: 0)
-    generation = 0
-    state = .free
-    rootReferences = 0
-    isScheduledToZap = false
-    parentEntry = HostPhysical(0)
-    next = .none
-    previous = .none
-    hashNext = .none
-    retiredAt = 0
   }
 
   /// Whether it is used as a root.

@@ -1,6 +1,7 @@
 import HostMemory
 public import MachineEvents
 public import PagingUnits
+import Synchronization
 
 #if MUTATIONS
   import Mutations
@@ -10,13 +11,14 @@ public import PagingUnits
 ///
 ///     free ──stock──▶ cached ──enlist──▶ live ──retire──▶ retired ──reclaim──▶ free
 ///
-/// Rows are named by number and never move. A small lock guards the lists; a row's own fields are
-/// guarded by whoever holds the row: a cache, the MMU lock, or nobody but the reclaimer.
+/// Rows are named by number and never move. A small lock guards the lists. Each field of a row is
+/// read and written in one piece; what it means is guarded by whoever holds the row: a cache, the
+/// MMU lock, or nobody but the reclaimer.
 @safe public struct ShadowPageArena: ~Copyable, @unchecked Sendable {
   private static let bucketCount = 4096
   /// How many rows there can be.
   public let capacity: Int
-  private let rows: UnsafeMutablePointer<ShadowPage>
+  private let rows: UnsafeMutablePointer<ShadowPageRow>
   private let buckets: UnsafeMutablePointer<ShadowPageID>
   private let shared: UnsafeMutablePointer<Shared>
   let lock: YieldingLock
@@ -53,17 +55,88 @@ public import PagingUnits
     unsafe shared.deallocate()
   }
 
-  private func pointer(_ id: ShadowPageID) -> UnsafeMutablePointer<ShadowPage> {
+  private func pointer(_ id: ShadowPageID) -> UnsafeMutablePointer<ShadowPageRow> {
     precondition(id != .none && Int(id.number) <= capacity, "a shadow page has a row")
     // SAFETY: the number was checked, and only rows that were made have names.
     return unsafe rows + Int(id.number)
   }
 
-  /// A row; the caller holds what guards it.
-  public subscript(id: ShadowPageID) -> ShadowPage {
+  /// A row as it is; the caller holds what guards it.
+  ///
+  /// It is set as a whole only by whoever has it alone.
+  public internal(set) subscript(id: ShadowPageID) -> ShadowPage {
     // SAFETY: `pointer` is in bounds and the row is initialized.
-    get { unsafe pointer(id).pointee }
-    nonmutating _modify { yield &(unsafe pointer(id).pointee) }
+    get { unsafe pointer(id).pointee.snapshot }
+    // SAFETY: as above.
+    nonmutating set { unsafe pointer(id).pointee.store(newValue) }
+  }
+
+  // MARK: A row's fields
+
+  /// Says what a stocked table is.
+  func describe(
+    _ id: ShadowPageID, _ frame: GuestFrame, _ role: ShadowPageRole, generation: UInt8
+  ) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.describe(frame, role, generation: generation)
+  }
+
+  /// Says which entry points to a table.
+  public func setParentEntry(_ address: HostPhysical, of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.parentEntry.store(address.raw, ordering: .relaxed)
+  }
+
+  /// Counts more users of a root.
+  public func addRootReferences(_ count: UInt32, to id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.rootReferences.add(count, ordering: .relaxed)
+  }
+
+  /// Counts one user of a root less; how many are left.
+  public func dropRootReference(of id: ShadowPageID) -> UInt32 {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    let references = unsafe pointer(id).pointee.rootReferences
+      .wrappingSubtract(1, ordering: .relaxed)
+    precondition(references.oldValue > 0, "a root is given back once")
+    return references.newValue
+  }
+
+  /// Makes a root invalid: nobody finds it any more, and it waits to be emptied.
+  ///
+  /// The bit is state: the root leaves its bucket's order, not its bucket, which goes by frame.
+  public func invalidateRoot(_ id: ShadowPageID) {
+    var role = self[id].role
+    role.isInvalid = true
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.role.store(role.word, ordering: .relaxed)
+    unsafe pointer(id).pointee.isScheduledToZap.store(true, ordering: .relaxed)
+  }
+
+  /// An invalidated root has been emptied.
+  public func finishZap(of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.isScheduledToZap.store(false, ordering: .relaxed)
+  }
+
+  private func setState(_ state: ShadowPage.State, of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.state.store(state.rawValue, ordering: .relaxed)
+  }
+
+  private func setNext(_ next: ShadowPageID, of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.next.store(next.number, ordering: .relaxed)
+  }
+
+  private func setPrevious(_ previous: ShadowPageID, of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.previous.store(previous.number, ordering: .relaxed)
+  }
+
+  private func setHashNext(_ next: ShadowPageID, of id: ShadowPageID) {
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.hashNext.store(next.number, ordering: .relaxed)
   }
 
   /// How many tables exist: stocked, live and retired.
@@ -95,18 +168,15 @@ public import PagingUnits
       unsafe shared.pointee.rowsMade += 1
       id = ShadowPageID(number: UInt32(unsafe shared.pointee.rowsMade))
       // SAFETY: a row of the allocation that nobody has used yet.
-      unsafe pointer(id).initialize(to: ShadowPage())
+      unsafe pointer(id).initialize(to: ShadowPageRow())
     }
     guard let frame = host.allocateTable(owner: id.number) else {
-      self[id].next = unsafe shared.pointee.firstFree
+      unsafe setNext(shared.pointee.firstFree, of: id)
       unsafe shared.pointee.firstFree = id
       return nil
     }
     host.memory.fillFrame(frame, with: SPTE.nonpresent.raw)
-    var row = ShadowPage()
-    row.frame = frame
-    row.state = .cached
-    self[id] = row
+    self[id] = ShadowPage(frame: frame, state: .cached)
     unsafe shared.pointee.tableCount += 1
     return id
   }
@@ -117,9 +187,9 @@ public import PagingUnits
     defer { lock.unlock() }
     precondition(self[id].state != .live && self[id].state != .free, "a live table is retired")
     host.freeTable(self[id].frame)
-    self[id].state = .free
+    setState(.free, of: id)
     // SAFETY: one allocated element, guarded by the lock.
-    self[id].next = unsafe shared.pointee.firstFree
+    unsafe setNext(shared.pointee.firstFree, of: id)
     unsafe shared.pointee.firstFree = id
     unsafe shared.pointee.tableCount -= 1
   }
@@ -127,13 +197,13 @@ public import PagingUnits
   /// A stocked table goes live without being listed: it is found through its parent only.
   public func goLive(_ id: ShadowPageID) {
     precondition(self[id].state == .cached, "only a stocked table goes live")
-    self[id].state = .live
+    setState(.live, of: id)
   }
 
   /// A live table that nobody could find yet goes back to being stock.
   public func goBack(_ id: ShadowPageID) {
     precondition(self[id].state == .live, "only a live table goes back")
-    self[id].state = .cached
+    setState(.cached, of: id)
   }
 
   // MARK: Identity
@@ -172,14 +242,14 @@ public import PagingUnits
     defer { lock.unlock() }
     precondition(self[id].state == .cached, "only a stocked table goes live")
     let index = bucket(self[id].guestFrame)
-    self[id].state = .live
+    setState(.live, of: id)
     // SAFETY: a bucket number is below the number of buckets; the list ends are lock-guarded.
-    self[id].hashNext = unsafe buckets[index]
+    unsafe setHashNext(buckets[index], of: id)
     unsafe buckets[index] = id
-    self[id].next = unsafe shared.pointee.firstActive
-    self[id].previous = .none
+    unsafe setNext(shared.pointee.firstActive, of: id)
+    setPrevious(.none, of: id)
     let first = unsafe shared.pointee.firstActive
-    if first != .none { self[first].previous = id } else { unsafe shared.pointee.lastActive = id }
+    if first != .none { setPrevious(id, of: first) } else { unsafe shared.pointee.lastActive = id }
     unsafe shared.pointee.firstActive = id
     unsafe shared.pointee.activeCount += 1
   }
@@ -197,22 +267,22 @@ public import PagingUnits
       var before = unsafe buckets[index]
       while before != .none && self[before].hashNext != id { before = self[before].hashNext }
       precondition(before != .none, "a listed table is in its bucket")
-      self[before].hashNext = self[id].hashNext
+      setHashNext(self[id].hashNext, of: before)
     }
     let (next, previous) = (self[id].next, self[id].previous)
     if previous != .none {
-      self[previous].next = next
+      setNext(next, of: previous)
     } else {
       unsafe shared.pointee.firstActive = next
     }
     if next != .none {
-      self[next].previous = previous
+      setPrevious(previous, of: next)
     } else {
       unsafe shared.pointee.lastActive = previous
     }
-    self[id].next = .none
-    self[id].previous = .none
-    self[id].hashNext = .none
+    setNext(.none, of: id)
+    setPrevious(.none, of: id)
+    setHashNext(.none, of: id)
     unsafe shared.pointee.activeCount -= 1
   }
 
@@ -274,10 +344,11 @@ public import PagingUnits
     lock.lock()
     defer { lock.unlock() }
     precondition(self[id].state == .live, "a table is retired once")
-    self[id].state = .retired
-    self[id].retiredAt = stamp
+    setState(.retired, of: id)
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.retiredAt.store(stamp, ordering: .relaxed)
     // SAFETY: one allocated element, guarded by the lock.
-    self[id].next = unsafe shared.pointee.firstRetired
+    unsafe setNext(shared.pointee.firstRetired, of: id)
     unsafe shared.pointee.firstRetired = id
   }
 
@@ -300,7 +371,7 @@ public import PagingUnits
         if before == .none {
           unsafe shared.pointee.firstRetired = next
         } else {
-          self[before].next = next
+          setNext(next, of: before)
         }
         return id
       }

@@ -95,6 +95,9 @@ extension VirtualMachine: HostNotifier {
   /// Whether the page was accessed; changes nothing.
   public func testYoung(_ address: HostVirtual) -> Bool {
     tables.tap.record(.testAge(address))
+    // The slots are read, so that a change of memslots has to wait for this look to end.
+    let look = tables.quiet.enterAsVisitor(letting: tables.interleaver)
+    defer { tables.quiet.leave(look) }
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     let page = address.pageStart..<(address.pageStart + 4096)
@@ -110,6 +113,9 @@ extension VirtualMachine: HostNotifier {
   private enum Payment { case paid, settled }
 
   private func age(_ range: Range<HostVirtual>, _ payment: Payment) -> Bool {
+    // The slots are read, so that a change of memslots has to wait for this look to end.
+    let look = tables.quiet.enterAsVisitor(letting: tables.interleaver)
+    defer { tables.quiet.leave(look) }
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     var owed = PendingFlush()

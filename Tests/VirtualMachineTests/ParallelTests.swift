@@ -1,7 +1,9 @@
+import DirectMMU
 import Dispatch
 import Glibc
 import GuestMemory
 import HostMemory
+import MachineChecks
 import MachineEvents
 import PagingUnits
 import SparseMemory
@@ -26,12 +28,17 @@ private struct Dice {
 
 @Suite("Processors, host and VMM in parallel")
 struct ParallelTests {
+  /// Who takes part: three processors, two who change the host's pages, the VMM.
+  private static let actors = 6
+
   @Test(
-    "processors fault while the host moves pages and the VMM changes slots, and all come to an end",
-    arguments: [1, 2] as [UInt64])
-  func everybodyAtOnce(seed: UInt64) throws {
+    "processors fault while the host changes pages and the VMM slots, and all come to a sound end",
+    arguments: [1, 2, 3] as [UInt64], [Level.page4K, .page2M])
+  func everybodyAtOnce(seed: UInt64, backing: Level) throws {
     var made = MachineConfiguration()
-    made.processors = 2
+    made.processors = 3
+    made.vendor = seed % 2 == 0 ? .amd : .intel
+    made.accessedDirty = seed == 3 ? .absent : .present
     // However long somebody in the way is kept from running, waiting for it is no lack of progress.
     made.retryLimit = .max
     var watch = VirtualMachine.Watch()
@@ -39,57 +46,110 @@ struct ParallelTests {
     defer { unsafe nothing.deallocate() }
     // SAFETY: the hook does not use its context, which outlives the machine all the same.
     watch.interleaver = unsafe Interleaver(context: nothing, hook: { _, _, _ in sched_yield() })
-    let bench = try Bench(made, slot: 4 << 20, watch: watch)
+    let bench = try Bench(made, slot: 8 << 20, backing: backing, watch: watch)
     let extra = try bench.machine.process.add(
       HostRegionRequest(byteCount: 1 << 20, backing: .anonymous(largestPage: .page4K)))
     unsafe withUnsafePointer(to: bench) { pointer in
       let shared = unsafe Shared(bench: pointer)
-      DispatchQueue.concurrentPerform(iterations: 4) { part in
+      DispatchQueue.concurrentPerform(iterations: Self.actors) { actor in
         // SAFETY: the bench outlives `concurrentPerform`, and a machine may be shared.
-        switch part {
-        case 0, 1: unsafe Self.run(shared.bench.pointee, processor: part, seed: seed)
-        case 2: unsafe Self.disturb(shared.bench.pointee, seed: seed)
-        default: unsafe Self.rearrange(shared.bench.pointee, extra)
+        switch actor {
+        case 0...2: unsafe Self.run(shared.bench.pointee, processor: actor, seed: seed)
+        case 3: unsafe Self.move(shared.bench.pointee, seed: seed)
+        case 4: unsafe Self.reshape(shared.bench.pointee, seed: seed)
+        default: unsafe Self.rearrange(shared.bench.pointee, extra, seed: seed)
         }
       }
     }
-    for processor in 0..<2 {
+    for processor in 0..<3 {
       #expect(bench.machine.access(processor, GuestPhysical(0x1000), .write).host != nil)
+      let violation = MachineInspection.violation(in: bench.machine, of: processor)
+      #expect(violation == nil)
     }
   }
 
-  /// Stores a word of its own and reads it back, as long as the host leaves the content alone.
+  /// A processor touches memory, inside and outside slots, and sometimes has the hypervisor do it.
   private static func run(_ bench: borrowing Bench, processor: Int, seed: UInt64) {
     var dice = Dice(state: seed &* 77 &+ UInt64(processor) &+ 1)
-    for _ in 0..<20_000 {
-      let address = GuestPhysical(dice.roll(6 << 20) & ~7)
-      let kind: AccessKind = dice.roll(2) == 0 ? .read : .write
-      let outcome = bench.machine.access(processor, address, kind)
+    for _ in 0..<4_000 {
+      let address = GuestPhysical(dice.roll(10 << 20) & ~7)
+      let kind: AccessKind = [.read, .write, .fetch][Int(dice.roll(3))]
+      let outcome =
+        dice.roll(16) == 0
+        ? bench.machine.emulatedAccess(processor, address, kind)
+        : bench.machine.access(processor, address, kind)
       if case .stuck = outcome { Issue.record("processor \(processor) makes no progress") }
-      if case .failed(let reason, _) = outcome { Issue.record("the host failed: \(reason)") }
+      if case .failed(.poisoned, _) = outcome { Issue.record("nobody poisons memory") }
+      if case .failed(.noMemory, _) = outcome { Issue.record("the host has memory") }
     }
   }
 
-  private static func disturb(_ bench: borrowing Bench, seed: UInt64) {
+  /// The host moves, drops, swaps, shares and ages single pages.
+  private static func move(_ bench: borrowing Bench, seed: UInt64) {
     var dice = Dice(state: seed &* 991)
     for _ in 0..<400 {
-      let page = bench.base + dice.roll(1024) << 12
-      switch dice.roll(3) {
-      case 0: _ = bench.machine.unmapHost(page..<(page + 4096))
-      case 1: _ = bench.machine.migrateHost(page)
-      default: _ = bench.machine.clearFlushYoung(page..<(page + 4096))
+      let page = bench.base + dice.roll(2048) << 12
+      let range = page..<(page + 4096)
+      switch dice.roll(8) {
+      case 0: _ = bench.machine.unmapHost(range)
+      case 1, 2: _ = bench.machine.migrateHost(page)
+      case 3: _ = bench.machine.swapOutHost(range)
+      case 4: _ = bench.machine.swapInHost(range)
+      case 5: _ = bench.machine.clearFlushYoung(range)
+      case 6: _ = bench.machine.testYoung(page)
+      default: _ = bench.machine.writeProtectHost(range)
       }
     }
   }
 
-  private static func rearrange(_ bench: borrowing Bench, _ extra: HostVirtual) {
-    for round in 0..<100 {
-      let size: UInt64 = round % 2 == 0 ? 1 << 20 : 0
-      let region = MemslotRegion(
-        id: MemslotID(1), guestAddress: GuestPhysical(5 << 20), byteCount: size,
-        hostAddress: extra)
+  /// The host splits and joins large pages, and protects ranges.
+  private static func reshape(_ bench: borrowing Bench, seed: UInt64) {
+    var dice = Dice(state: seed &* 443)
+    for _ in 0..<150 {
+      let large = bench.base + dice.roll(4) << 21
+      let page = large + dice.roll(512) << 12
+      switch dice.roll(5) {
+      case 0: _ = bench.machine.splitHost(large)
+      case 1: _ = bench.machine.collapseHost(large, to: .page2M)
+      case 2: _ = bench.machine.clearYoung(large..<(large + 2 << 20))
+      case 3: _ = bench.machine.shareHost(page..<(page + 4096))
+      default:
+        do {
+          try bench.machine.protectHost(page..<(page + 4096), as: .readOnly)
+          try bench.machine.protectHost(page..<(page + 4096), as: .readWrite)
+        } catch {
+          Issue.record("pages could not be protected: \(error)")
+        }
+      }
+    }
+  }
+
+  /// The VMM makes, moves, changes and deletes a slot, zaps everything, and touches guest bytes.
+  private static func rearrange(
+    _ bench: borrowing Bench, _ extra: HostVirtual, seed: UInt64
+  ) {
+    var dice = Dice(state: seed &* 1237)
+    var region = MemslotRegion(
+      id: MemslotID(1), guestAddress: GuestPhysical(9 << 20), byteCount: 1 << 20,
+      hostAddress: extra)
+    var exists = false
+    for _ in 0..<120 {
+      let choice = exists ? dice.roll(6) : 0
+      switch choice {
+      case 0: region.byteCount = 1 << 20
+      case 1: region.guestAddress = GuestPhysical(dice.roll(2) == 0 ? 9 << 20 : 8 << 20)
+      case 2: region.flags.formSymmetricDifference(.logDirty)
+      case 3: region.byteCount = 0
+      case 4: bench.machine.zapAll()
+      default:
+        let address = dice.roll(1 << 20) << 3
+        if bench.read(address) == nil { Issue.record("the slot has memory at \(address)") }
+        bench.write([address], at: address & ~0xFFF)
+      }
+      guard choice < 4 else { continue }
       do {
         try bench.machine.setMemoryRegion(region)
+        exists = region.byteCount > 0
       } catch {
         Issue.record("a slot could not be changed: \(error)")
       }
