@@ -37,7 +37,7 @@ public struct FuzzConfiguration: Hashable, Sendable {
   /// After how many steps the whole machine is inspected, besides after structural operations.
   public var inspectionInterval = 64
   /// The most steps that are replayed to make a failure smaller.
-  public var shrinkingLimit = 2_000_000
+  public var shrinkingLimit = 400_000
 
   /// A session from a seed, with the standard emphasis.
   public init(seed: UInt64) { self.seed = seed }

@@ -113,7 +113,8 @@ extension FuzzGenerator {
     case 0:
       if let slot = picture.slots.randomSlot(&chance) {
         place = slot.address
-        byteCount = slot.byteCount
+        // Each page of a gigabyte would take seconds.
+        byteCount = min(slot.byteCount, 16 << 20)
       }
     case 1:
       place &= ~0x1F_FFFF

@@ -102,7 +102,8 @@ struct FuzzRun {
   private var options: Stage.Options {
     var options = Stage.Options()
     options.traceLimit = 1 << 14
-    if !generator.swarm.hasInterleavings && start.isEmpty { options.interleaver = Interleaver() }
+    let isQuiet = machine.mischief == nil && !generator.swarm.hasInterleavings
+    if isQuiet && start.isEmpty { options.interleaver = Interleaver() }
     return options
   }
 

@@ -111,6 +111,7 @@ struct FuzzShrinker {
   private static let machineChanges: [@Sendable (inout ScenarioMachine, ScenarioMachine) -> Void] =
     [
       { machine, plain in machine = plain },
+      { $0.mischief = $1.mischief },
       { $0.vendor = $1.vendor },
       { $0.processors = $1.processors },
       { $0.rootLevel = $1.rootLevel },

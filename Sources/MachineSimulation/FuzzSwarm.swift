@@ -83,6 +83,7 @@ struct FuzzSwarm: Sendable {
     machine.prefetch = chance.chance(1, in: 3) ? .present : .absent
     machine.translationSets = chance.pick([0, 1, 4, 16, 64, 512])
     machine.hostBytes = chance.pick([16, 32, 64, 64]) << 20
+    if chance.chance(1, in: 6) { machine.mischief = chance.below(1 << 16) }
   }
 
   private mutating func chooseMemory(_ chance: inout SeededGenerator) {

@@ -58,6 +58,9 @@ public struct ScenarioMachine: Hashable, Sendable {
   public var prefetch = MachineConfiguration.Support.absent
   /// How many sets of four translations a processor keeps, a power of two; 0 keeps none.
   public var translationSets = 512
+  /// The seed of what hardware and the host do at any time, unasked for and unseen; `nil` for
+  /// nothing.
+  public var mischief: UInt64?
 
   /// One Intel processor with every feature on a host of 1 GiB.
   public init() {}

@@ -63,7 +63,7 @@ public struct ScenarioReader {
       node, "machine",
       keys: [
         "vendor", "phys-bits", "guest-phys-bits", "host-memory", "levels", "features",
-        "largest-page", "prefetch", "tlb-sets",
+        "largest-page", "prefetch", "tlb-sets", "mischief",
       ], in: file)
     if let vendor = try section.choice("vendor", as: MachineConfiguration.Vendor.self) {
       machine.vendor = vendor
@@ -99,6 +99,7 @@ public struct ScenarioReader {
     default: break
     }
     if try section.flag("prefetch") == true { machine.prefetch = .present }
+    machine.mischief = try section.number("mischief")
     if let sets = try section.number("tlb-sets", 0...4096) {
       guard sets & (sets &- 1) == 0 else {
         throw section.problem(

@@ -58,6 +58,7 @@ public enum ScenarioWriter {
     if machine.translationSets != standard.translationSets {
       lines.append("tlb-sets: \(machine.translationSets)")
     }
+    if let seed = machine.mischief { lines.append("mischief: \(hex(seed))") }
     return lines
   }
 

@@ -77,6 +77,7 @@ public final class Stage {
     self.buffers = buffers
     reference = Reference(configuration)
     self.machine = machine
+    if let seed = settings.mischief { mischief = Mischief(seed: seed, keeping: 0) }
   }
 
   /// Performs one operation.
