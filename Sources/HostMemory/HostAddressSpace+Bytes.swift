@@ -52,6 +52,22 @@ extension HostAddressSpace {
     return .complete
   }
 
+  /// Does something with the byte at `address` while its page cannot move; `nil` when the mapping
+  /// there does not permit the access now, or the page lies in a device outside memory.
+  ///
+  /// `body` is short and takes no lock. A page looked up for a write is marked dirty.
+  public func withPage<Result>(
+    at address: HostVirtual, for access: HostAccess, _ body: (HostPhysical) -> Result
+  ) -> Result? {
+    lock()
+    defer { unlock() }
+    guard let page = lookUpMapped(address, for: access), host.memory.contains(page.frame) else {
+      return nil
+    }
+    if access == .write && page.content == .memory { host.records.markDirty(page.frame) }
+    return body(page.frame.address + address.pageOffset)
+  }
+
   // The bytes are copied with the lock held, so that the page cannot move underneath.
 
   private func copyOut(_ bytes: inout MutableRawSpan, from place: HostVirtual) -> Bool {

@@ -23,55 +23,84 @@ import X86Paging
     self.space = space
   }
 
-  private func place(_ address: GuestPhysical, for access: HostAccess) -> Place {
-    // SAFETY: the machine stays in place.
-    unsafe machine.pointee.place(of: address, for: access, in: space)
+  /// Does something with an entry while its page cannot move.
+  private func withEntry<Result>(
+    at address: GuestPhysical, for access: HostAccess,
+    _ body: (PhysicalMemory, HostPhysical) -> Result
+  ) -> Found<Result> {
+    for _ in 0..<GuestWalk.restartLimit {
+      // SAFETY: the machine stays in place.
+      switch unsafe machine.pointee.place(of: address, for: access, in: space) {
+      case .absent, .failed: return .absent
+      case .readOnly: return .readOnly
+      case .at(let found, _, let host):
+        // SAFETY: the machine stays in place.
+        let memory = unsafe machine.pointee.tables.memory
+        let result = unsafe machine.pointee.process.withPage(at: host, for: access) { place in
+          #if MUTATIONS
+            body(memory, Mutation.gpteADWrittenToWrongFrame.isActive ? found : place)
+          #else
+            body(memory, place)
+          #endif
+        }
+        // The page may have gone since it was looked up; then it is looked up again.
+        if let result { return .done(result) }
+      }
+    }
+    return .absent
+  }
+
+  /// What came of reaching for an entry.
+  private enum Found<Result> {
+    case done(Result)
+    case absent
+    case readOnly
   }
 
   mutating func entry(at address: GuestPhysical) -> EntryRead {
-    guard case .at(let host, _) = place(address, for: .read) else { return .absent }
-    // SAFETY: the machine stays in place.
-    return .entry(unsafe machine.pointee.tables.memory.entryOrOnes(at: host))
+    guard
+      case .done(let word) = withEntry(at: address, for: .read, { $0.entryOrOnes(at: $1) })
+    else { return .absent }
+    return .entry(word)
   }
 
   mutating func shortEntry(at address: GuestPhysical) -> EntryRead {
-    guard case .at(let host, _) = place(address, for: .read) else { return .absent }
-    // SAFETY: the machine stays in place.
-    return .entry(UInt64(unsafe machine.pointee.tables.memory.entry32OrOnes(at: host)))
+    guard
+      case .done(let word) = withEntry(at: address, for: .read, { $0.entry32OrOnes(at: $1) })
+    else { return .absent }
+    return .entry(UInt64(word))
   }
 
   mutating func exchange(
     _ expected: UInt64, for desired: UInt64, at address: GuestPhysical
   ) -> EntryExchange {
-    switch place(address, for: .write) {
-    case .absent, .failed: return .absent
-    case .readOnly: return .readOnly
-    case .at(let host, _):
-      // SAFETY: the machine stays in place.
-      let memory = unsafe machine.pointee.tables.memory
-      let found = memory.compareExchangeEntry(expected: expected, desired: desired, at: host)
-      return found == expected ? .exchanged : .mismatch
-    }
+    outcome(
+      withEntry(at: address, for: .write) { memory, place in
+        memory.compareExchangeEntry(expected: expected, desired: desired, at: place) == expected
+      })
   }
 
   mutating func exchangeShort(
     _ expected: UInt32, for desired: UInt32, at address: GuestPhysical
   ) -> EntryExchange {
-    switch place(address, for: .write) {
-    case .absent, .failed: return .absent
-    case .readOnly: return .readOnly
-    case .at(let host, _):
-      // SAFETY: the machine stays in place.
-      let memory = unsafe machine.pointee.tables.memory
-      let found = memory.compareExchangeEntry32(expected: expected, desired: desired, at: host)
-      return found == expected ? .exchanged : .mismatch
+    outcome(
+      withEntry(at: address, for: .write) { memory, place in
+        memory.compareExchangeEntry32(expected: expected, desired: desired, at: place) == expected
+      })
+  }
+
+  private func outcome(_ found: Found<Bool>) -> EntryExchange {
+    switch found {
+    case .done(let isExchanged): isExchanged ? .exchanged : .mismatch
+    case .absent: .absent
+    case .readOnly: .readOnly
     }
   }
 
   /// Where a guest-physical byte lies.
   enum Place {
-    /// Here, in a page of this size.
-    case at(HostPhysical, Level)
+    /// Here, in a page of this size, at this address of the host process.
+    case at(HostPhysical, Level, HostVirtual)
     /// In no slot: a device, if anything.
     case absent
     /// It is to be written and may only be read.
@@ -100,10 +129,11 @@ extension VirtualMachine {
             page.content == .special
           {
             let offset = address.raw - slot.baseFrame.address.raw
-            return .at(HostPhysical(offset), .page4K)
+            return .at(HostPhysical(offset), .page4K, host)
           }
         #endif
-        return .at(page.frame.address + address.pageOffset, process.mappingLevel(at: host))
+        return .at(
+          page.frame.address + address.pageOffset, process.mappingLevel(at: host), host)
       case .readOnly: return .readOnly
       case .badAddress: return .failed(.badAddress)
       case .poisoned: return .failed(.poisoned)

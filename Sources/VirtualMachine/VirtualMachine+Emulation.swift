@@ -72,7 +72,7 @@ extension VirtualMachine {
     _ isGlobal: Bool
   ) -> AccessOutcome {
     switch place(of: address, for: kind == .write ? .write : .read, in: space) {
-    case .at(let host, let size):
+    case .at(let host, let size, _):
       return .translated(
         Translation(
           hostPhysical: host, guestPhysical: address, level: min(level, size), usable: [],
