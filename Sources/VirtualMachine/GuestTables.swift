@@ -129,11 +129,12 @@ extension VirtualMachine {
             page.content == .special
           {
             let offset = address.raw - slot.baseFrame.address.raw
-            return .at(HostPhysical(offset), .page4K, host)
+            return .at(HostPhysical(offset), .page4K, host + address.pageOffset)
           }
         #endif
         return .at(
-          page.frame.address + address.pageOffset, process.mappingLevel(at: host), host)
+          page.frame.address + address.pageOffset, process.mappingLevel(at: host),
+          host + address.pageOffset)
       case .readOnly: return .readOnly
       case .badAddress: return .failed(.badAddress)
       case .poisoned: return .failed(.poisoned)
