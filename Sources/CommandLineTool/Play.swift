@@ -52,12 +52,16 @@ struct Play: ParsableCommand {
     }
     if report.format == .text {
       output.text.append(
-        string: "\(files.count) scenarios: \(files.count - failed) passed, \(failed) failed\n")
+        string: "\(Self.count(files)): \(files.count - failed) passed, \(failed) failed\n")
     }
     try output.flush()
     guard failed == 0 else {
-      throw Failure("\(failed) of \(files.count) scenarios failed", .doesNotHold)
+      throw Failure("\(failed) of \(Self.count(files)) failed", .doesNotHold)
     }
+  }
+
+  private static func count(_ files: [String]) -> String {
+    files.count == 1 ? "1 scenario" : "\(files.count) scenarios"
   }
 
   private func play(

@@ -157,7 +157,7 @@ extension ScenarioReader {
     }
     return .host(
       action, GuestPhysical(try fields.requiredNumber("gpa")),
-      byteCount: try fields.number("size", 1...(1 << 33)) ?? 4096)
+      byteCount: try fields.number("size", 1...Self.hostRangeLimit) ?? 4096)
   }
 
   func readRefusal(_ body: Node) throws(ScenarioError) -> Refusal {

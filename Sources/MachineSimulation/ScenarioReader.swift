@@ -11,6 +11,8 @@ public struct ScenarioReader {
   public static let byteLimit = 1 << 24
   /// The most steps that a scenario may have, those inside `interleave` included.
   public static let stepLimit = 1_000_000
+  /// The most bytes that one action of the host may reach: it may have to move them all.
+  static let hostRangeLimit: UInt64 = 1 << 31
 
   let file: String
   var machine = ScenarioMachine()
@@ -134,6 +136,9 @@ extension YamlError {
     case .scanner(let context, let problem, let mark, _),
       .parser(let context, let problem, let mark, _),
       .composer(let context, let problem, let mark, _):
+      if problem.contains("nesting level") {
+        return (mark.line, "lists and mappings in so many others were not expected")
+      }
       let before = context.map { " \($0.text)" } ?? ""
       return (mark.line, "YAML was expected:\(before) \(problem)")
     case .reader(let problem, _, _, _): return (0, "UTF-8 text was expected: \(problem)")
