@@ -63,6 +63,15 @@ struct FuzzRun {
     _ coverage: inout FuzzCoverage, spoiling spoil: Spoiler? = nil,
     telling progress: (Int) -> Void
   ) throws(StageError) {
+    let ground = try perform(&coverage, spoil, progress)
+    // The stage has ended: what it leaves behind is lost.
+    if violation == nil { violation = ground?.violation }
+  }
+
+  /// Performs the steps on a stage; what the stage stood on, unless somebody still stands there.
+  private mutating func perform(
+    _ coverage: inout FuzzCoverage, _ spoil: Spoiler?, _ progress: (Int) -> Void
+  ) throws(StageError) -> StageGround? {
     let stage = try Stage(machine, options: options)
     operations.reserveCapacity(length)
     var lastKind: UInt8 = 0
@@ -89,6 +98,7 @@ struct FuzzRun {
     }
     if violation == nil { inspect(stage) }
     judged = stage.judgedCount
+    return stage.isStuck ? nil : stage.ground
   }
 
   private mutating func inspect(_ stage: Stage) {

@@ -36,6 +36,14 @@ struct FuzzShrinker {
 
   /// What a scenario breaks on a fresh stage; `nil` when everything holds.
   static func replay(_ scenario: Scenario, spoiling spoil: FuzzRun.Spoiler? = nil) -> Finding? {
+    var ground: StageGround?
+    if let finding = perform(scenario, spoil, &ground) { return finding }
+    return ground?.violation.map { ($0, scenario.steps.count) }
+  }
+
+  private static func perform(
+    _ scenario: Scenario, _ spoil: FuzzRun.Spoiler?, _ ground: inout StageGround?
+  ) -> Finding? {
     var options = Stage.Options()
     options.traceLimit = 0
     guard let stage = try? Stage(scenario.machine, options: options) else { return nil }
@@ -43,6 +51,7 @@ struct FuzzShrinker {
       if let violation = stage.perform(step.operation).violation { return (violation, number + 1) }
       spoil?(step.operation, stage)
     }
+    if !stage.isStuck { ground = stage.ground }
     return nil
   }
 

@@ -29,14 +29,33 @@ public struct ScenarioPlayer: Sendable {
     public var isPassed: Bool { mismatch == nil }
   }
 
-  /// Plays a scenario up to its end, or to the first step that comes otherwise than expected.
+  /// Plays a scenario up to its end, or to the first step that comes otherwise than expected; then
+  /// the machine ends, and what it leaves behind fails the last step.
   ///
   /// * `report`: is handed each step as it is done.
   /// - Returns: the step that failed; `nil` when all came as expected.
   public func play(
     _ scenario: Scenario, reporting report: (StepReport) -> Void = { _ in }
   ) throws(StageError) -> StepReport? {
-    play(scenario, on: try Stage(scenario.machine), reporting: report)
+    let (failed, ground) = try playOnce(scenario, report)
+    guard failed == nil, let violation = ground?.violation, let last = scenario.steps.last else {
+      return failed
+    }
+    let mismatch = Expectation.Mismatch(expected: violation.rule, found: violation.found)
+    let lost = StepReport(
+      number: scenario.steps.count, step: last, result: .violation(violation), mismatch: mismatch,
+      line: last.line, explanation: [])
+    report(lost)
+    return lost
+  }
+
+  /// Plays on a stage that has ended when this returns; what failed, and what the stage stood on.
+  private func playOnce(
+    _ scenario: Scenario, _ report: (StepReport) -> Void
+  ) throws(StageError) -> (StepReport?, StageGround?) {
+    let stage = try Stage(scenario.machine)
+    let failed = play(scenario, on: stage, reporting: report)
+    return (failed, stage.isStuck ? nil : stage.ground)
   }
 
   /// Plays a scenario on a stage that the caller keeps, made for the scenario's machine.

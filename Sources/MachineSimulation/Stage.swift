@@ -16,7 +16,8 @@ public final class Stage {
   // Fields end in this order: the machine first, then what it lies on and reports to.
   /// The machine.
   public let machine: VirtualMachine
-  private let buffers: SparseHost
+  /// What the machine lies on.
+  let ground: StageGround
   /// The tracepoints since they were last looked at.
   public let log: TraceLog
   /// The machine, as the scenario says it.
@@ -59,9 +60,11 @@ public final class Stage {
     }
     var host = HostMemory.Options()
     host.deviceFrames = min(SlotBackings.deviceFrames, buffers.memory.frameCount / 4)
+    let memory = buffers.makeHost(host)
+    let ground = StageGround(memory, on: buffers)
     let process: HostAddressSpace
     do throws(HostRegionError) {
-      process = try HostAddressSpace(sharing: buffers.makeHost(host))
+      process = try HostAddressSpace(sharing: memory)
     } catch {
       throw StageError("host-memory: more than \(settings.hostBytes) bytes were expected")
     }
@@ -74,7 +77,7 @@ public final class Stage {
     machine.slots.limitMetadata(toBytes: 1 << 28)
     self.scheduler = scheduler
     self.log = log
-    self.buffers = buffers
+    self.ground = ground
     reference = Reference(configuration)
     self.machine = machine
     if let seed = settings.mischief { mischief = Mischief(seed: seed, keeping: 0) }

@@ -49,6 +49,21 @@ struct FuzzShrinkerTests {
     #expect(found >= 2)
   }
 
+  @Test("includes what a machine leaves behind when it ends")
+  func leak() throws {
+    func ground(_ operations: [Operation], leaking: Bool) throws -> StageGround {
+      let stage = try Stage(ScenarioMachine())
+      for operation in operations { _ = stage.perform(operation) }
+      if leaking { #expect(stage.machine.process.host.allocateTable(owner: 7) != nil) }
+      return stage.ground
+    }
+    let slot = MemslotChange(id: 0, at: GuestPhysical(0), byteCount: 1 << 22)
+    let access = AccessStep(.write, at: .physical(GuestPhysical(0x5000)))
+    let steps: [Operation] = [.memslot(slot), .access(access)]
+    #expect(try ground(steps, leaking: false).violation == nil)
+    #expect(try ground(steps, leaking: true).violation?.rule == MachineRemains.rule)
+  }
+
   @Test("keeps only the steps and values that the failure needs")
   func oracle() {
     var configuration = FuzzConfiguration(seed: 3)
