@@ -24,7 +24,10 @@
   struct ListMutations: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "mutations",
-      abstract: "List the bugs that can be put back: identifier, name, place and what goes wrong.",
+      abstract: """
+        List the bugs that can be put back: identifier, name, place, what goes wrong, and why it \
+        cannot be seen, if so.
+        """,
       discussion: "Tab-separated, one line each, for Scripts/catch-mutations.")
 
     func run() throws {
@@ -32,7 +35,8 @@
       for exhibit in Exhibit.all {
         let identifier = exhibit.identifier.isEmpty ? "-" : exhibit.identifier
         output.text.append(
-          string: "\(identifier)\t\(exhibit.name)\t\(exhibit.place)\t\(exhibit.sentence)\n")
+          string: "\(identifier)\t\(exhibit.name)\t\(exhibit.place)\t\(exhibit.sentence)"
+            + "\t\(exhibit.equivalence ?? "-")\n")
       }
       try output.flush()
     }

@@ -85,12 +85,7 @@ extension DirectMMU {
     let id = tables.makeTable(from: &cache, path.frame, role, generation: generation)
     tables.arena.setParentEntry(path.address, of: id)
     let frame = tables.arena[id].frame
-    #if MUTATIONS
-      let isForgotten = Mutation.splitPartsForgotten.isActive
-      let isSplit = path.entry.isPresentLeaf(at: path.level) && !isForgotten
-    #else
-      let isSplit = path.entry.isPresentLeaf(at: path.level)
-    #endif
+    let isSplit = path.entry.isPresentLeaf(at: path.level)
     if isSplit {
       for index in 0..<512 {
         let part = tables.encoding.part(index, of: path.entry, at: path.level)

@@ -104,14 +104,20 @@ import Synchronization
   ///
   /// Any thread, no lock; a frame without a record, of a device outside memory, is passed over.
   public func markDirty(_ frame: HostFrame) {
-    if let head = head(of: frame) { set(Self.dirty, in: head) }
+    mark(frame, Self.dirty)
   }
 
   /// Marks the page that holds `frame` as recently used (KVM: `kvm_set_pfn_accessed`).
   ///
   /// Any thread, no lock; a frame without a record, of a device outside memory, is passed over.
   public func markAccessed(_ frame: HostFrame) {
-    if let head = head(of: frame) { set(Self.accessed, in: head) }
+    mark(frame, Self.accessed)
+  }
+
+  private func mark(_ frame: HostFrame, _ bit: UInt32) {
+    guard let head = head(of: frame) else { return }
+    precondition(kind(of: head) != .free, "a page loses its mappings before it is free")
+    set(bit, in: head)
   }
 
   /// Whether the page that holds `frame` is marked changed.

@@ -7,7 +7,7 @@ extension ScenarioReader {
   static let kinds = [
     "memslot", "write", "read", "registers", "access", "guest-physical-access", "load-cr3",
     "invlpg", "invpcid", "host", "zap-all", "evict", "refuse", "counters", "tracepoints",
-    "table-entry", "processor-tlb", "check", "interleave",
+    "table-entry", "processor-tlb", "check", "interleave", "repeat",
   ]
   /// The kinds of steps that the language has and that are not built yet.
   static let laterKinds = [
@@ -28,7 +28,35 @@ extension ScenarioReader {
         throw ScenarioError(
           file: file, line: node.line, "at most \(Self.stepLimit) steps were expected")
       }
+      if !isInside, let body = Self.repetition(node) {
+        steps += try readRepeatedSteps(body)
+        continue
+      }
       steps.append(try readStep(node, isInside))
+    }
+    return steps
+  }
+
+  /// The fields of a step that repeats others; `nil` for every other step.
+  private static func repetition(_ node: Node) -> Node? {
+    guard case .mapping(let mapping) = node, mapping.count == 1 else { return nil }
+    return mapping["repeat"]
+  }
+
+  /// Reads steps that are done several times over, as so many steps; interleavings without a seed
+  /// have the number of the round as theirs.
+  private mutating func readRepeatedSteps(_ body: Node) throws(ScenarioError) -> [Step] {
+    let section = try self.section(body, "repeat", ["times", "steps"])
+    let times = try section.requiredNumber("times", 1...10_000)
+    guard round == nil, let node = section.node("steps") else {
+      throw section.problem(
+        "steps", section.node("steps"), expected: "a list of steps, not inside another repeat,")
+    }
+    defer { round = nil }
+    var steps: [Step] = []
+    for number in 0..<times {
+      round = number
+      steps += try readSteps(node)
     }
     return steps
   }
@@ -118,6 +146,10 @@ extension ScenarioReader {
     case "zap-all", "tracepoints", "check":
       _ = try section(body, kind, [])
       return kind == "zap-all" ? .zapAll : kind == "check" ? .check : .tracepoints
+    case "repeat":
+      throw ScenarioError(
+        file: file, line: body.line,
+        "repeat with times and steps, and no expect, was expected outside of interleave")
     default: preconditionFailure("every kind of step is read")
     }
   }
@@ -147,7 +179,7 @@ extension ScenarioReader {
     if let schedule = try section.numbers("schedule", below: 4) {
       order = .schedule(schedule.map { Int($0) })
     } else {
-      order = .seed(try section.number("seed") ?? 0)
+      order = .seed(try section.number("seed") ?? round ?? 0)
     }
     return Interleaving(order, together: together)
   }

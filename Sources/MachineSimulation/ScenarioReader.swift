@@ -17,6 +17,8 @@ public struct ScenarioReader {
   let file: String
   var machine = ScenarioMachine()
   var stepCount = 0
+  /// Which round of a `repeat` is being read.
+  var round: UInt64?
 
   /// Reads a scenario from the text of a file.
   ///

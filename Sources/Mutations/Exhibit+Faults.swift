@@ -20,10 +20,6 @@
           "A large page starts at the frame that was touched.",
           in: "DirectMMU/DirectMMU+Map.swift"),
         Exhibit(
-          .splitPartsForgotten, "split-parts-forgotten",
-          "A large page that is split leaves an empty table.",
-          in: "DirectMMU/DirectMMU+Map.swift"),
-        Exhibit(
           .lostTableLeaked, "lost-table-leaked",
           "A table that lost the race to be linked goes nowhere.",
           in: "DirectMMU/DirectMMU+Map.swift"),

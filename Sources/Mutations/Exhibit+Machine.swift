@@ -65,15 +65,6 @@
           "A layout is taken back while processors still use it.",
           in: "VirtualMachine/VirtualMachine+Memslots.swift"),
         Exhibit(
-          .generationWrapHandledAfterPublish, "generation-wrap-handled-after-publish",
-          catalogued: "MS-03",
-          "Old device entries go after the wrapped generation is seen.",
-          in: "VirtualMachine/VirtualMachine+Memslots.swift"),
-        Exhibit(
-          .wrapDetectedInSpace0Only, "wrap-detected-in-space-0-only", catalogued: "MS-04",
-          "A wrapped generation of system-management mode is not noticed.",
-          in: "VirtualMachine/VirtualMachine+Memslots.swift"),
-        Exhibit(
           .memslotsReadOutsideGuard, "memslots-read-outside-guard", catalogued: "MS-14",
           "A processor does not say that it reads memslots and tables.",
           in: "VirtualMachine/VirtualMachine+Access.swift"),

@@ -10,7 +10,9 @@
         Exhibit(
           .nonAtomicVolatileSPTEUpdate, "non-atomic-volatile-spte-update", catalogued: "AD-03",
           "An entry is read, and then stored over what processors marked meanwhile.",
-          in: "PageTables/PageTables+Door.swift"),
+          in: "PageTables/PageTables+Door.swift",
+          equivalent: "writable entries are dirty from the start, and nothing reads the mark of use"
+        ),
         Exhibit(
           .flushOnlyFor4KChanges, "flush-only-for-4k-changes", catalogued: "TF-29",
           "Only changes of 4 KiB pages owe a flush.",
@@ -22,7 +24,8 @@
         Exhibit(
           .accessedLostWithEPT, "accessed-lost-with-ept", catalogued: "AD-05",
           "Without accessed bits the host does not learn that a page was used.",
-          in: "PageTables/PageTables+Door.swift"),
+          in: "PageTables/PageTables+Door.swift",
+          equivalent: "no operation of the host reads the mark of use; ageing asks the entries"),
         Exhibit(
           .lpageStatsCountMMIO, "lpage-stats-count-mmio", catalogued: "HP-10",
           "Statistics take bit 7 of a device entry for a large page.",
@@ -59,10 +62,6 @@
           .mmioMarkerWithoutReservedBits, "mmio-marker-without-reserved-bits", catalogued: "MS-09",
           "Device entries are made where no bit is left that makes them fault.",
           in: "PageTables/EntryEncoding.swift"),
-        Exhibit(
-          .tableFreedBeforeQuiet, "table-page-freed-before-deferred-flush", catalogued: "TF-28",
-          "A table is freed while a processor may still look at it.",
-          in: "PageTables/ShadowPageArena.swift"),
       ]
     }
   }

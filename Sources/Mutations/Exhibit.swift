@@ -11,16 +11,19 @@
     public let sentence: String
     /// The file below `Sources` in which it stands.
     public let place: String
+    /// Why the bug changes nothing that can be observed yet; `nil` when it does.
+    public let equivalence: String?
 
     init(
       _ mutation: Mutation, _ name: String, catalogued identifier: String = "",
-      _ sentence: String, in place: String
+      _ sentence: String, in place: String, equivalent equivalence: String? = nil
     ) {
       self.mutation = mutation
       self.identifier = identifier
       self.name = name
       self.sentence = sentence
       self.place = place
+      self.equivalence = equivalence
     }
 
     /// Every exhibit, in the order of the mutations.

@@ -84,14 +84,12 @@
     case mmioGFNLostL1TFBits
     case mmioMaskOverlapsGeneration
     case mmioMarkerWithoutReservedBits
-    case tableFreedBeforeQuiet
 
     // Direct faults, and what is taken away again.
     case hostLevelNotClamped
     case wrongAddressSpaceForHostSize
     case roLargeSPTENotDropped
     case hugeFrameNotAligned
-    case splitPartsForgotten
     case lostTableLeaked
     case prefetchOverSlotEdge
     case prefetchDuringInvalidation
@@ -130,8 +128,6 @@
     case deletedSlotNotZapped
     case movedSlotNotZapped
     case readersNotAwaited
-    case generationWrapHandledAfterPublish
-    case wrapDetectedInSpace0Only
     case memslotsReadOutsideGuard
     case prefaultDeadlocksSlotDelete
     case accessedDirtyNotAskedFor

@@ -3,10 +3,6 @@ public import MachineEvents
 public import PagingUnits
 import Synchronization
 
-#if MUTATIONS
-  import Mutations
-#endif
-
 /// The rows of all shadow pages of a machine, their look-up by frame and role, and their lives.
 ///
 ///     free ──stock──▶ cached ──enlist──▶ live ──retire──▶ retired ──reclaim──▶ free
@@ -361,13 +357,7 @@ import Synchronization
     var id = unsafe shared.pointee.firstRetired
     while id != .none {
       let next = self[id].next
-      #if MUTATIONS
-        let isFree =
-          quiet.hasPassed(self[id].retiredAt) || Mutation.tableFreedBeforeQuiet.isActive
-      #else
-        let isFree = quiet.hasPassed(self[id].retiredAt)
-      #endif
-      if isFree {
+      if quiet.hasPassed(self[id].retiredAt) {
         if before == .none {
           unsafe shared.pointee.firstRetired = next
         } else {

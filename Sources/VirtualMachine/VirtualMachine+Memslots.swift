@@ -59,16 +59,8 @@ extension VirtualMachine {
     // (KVM: `kvm_mmu_invalidate_mmio_sptes`).
     let next = slots.nextGeneration(of: change.addressSpace).raw & SPTELayout.MMIO.generationMask
     let spaces = UInt64(AddressSpace.allCases.count)
-    #if MUTATIONS
-      let isLate = Mutation.generationWrapHandledAfterPublish.isActive
-      let number = Mutation.wrapDetectedInSpace0Only.isActive ? next : next & ~(spaces - 1)
-      if isLate { slots.finishSwap(&change) }
-      if number == 0 { zapEverything() }
-      if !isLate { slots.finishSwap(&change) }
-    #else
-      if next & ~(spaces - 1) == 0 { zapEverything() }
-      slots.finishSwap(&change)
-    #endif
+    if next & ~(spaces - 1) == 0 { zapEverything() }
+    slots.finishSwap(&change)
   }
 
   /// Waits until every look at tables or memslots that is under way has ended (KVM:
