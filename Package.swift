@@ -151,6 +151,8 @@ let package = Package(
     tests(
       of: "CommandLineTool", also: ["PagingUnits"], resources: [.copy("Resources")]),
     .testTarget(name: "TidyTests", swiftSettings: house),
+    .testTarget(
+      name: "MutationTests", dependencies: ["MachineSimulation", mutations], swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
     .testTarget(name: "GuestsTests", swiftSettings: house),

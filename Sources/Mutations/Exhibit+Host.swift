@@ -38,7 +38,7 @@
         Exhibit(
           .migrationForgetsContent, "migration-forgets-content",
           "A page that moves loses its bytes.",
-          in: "HostMemory/HostAddressSpace+Changes.swift"),
+          in: "HostMemory/HostAddressSpace+Migration.swift"),
         Exhibit(
           .protectWithoutNotifier, "protect-without-notifier",
           "Nobody is told that a protection changed.",
@@ -54,7 +54,7 @@
         Exhibit(
           .poisonWithoutNotifier, "poison-without-notifier",
           "Nobody is told that a page is damaged.",
-          in: "HostMemory/HostAddressSpace+Sharing.swift"),
+          in: "HostMemory/HostAddressSpace+Migration.swift"),
       ]
     }
   }

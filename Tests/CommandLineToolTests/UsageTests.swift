@@ -35,6 +35,20 @@ struct UsageTests {
     #expect(result.errors.filter { $0 == "\n" }.count == 1)
   }
 
+  #if !MUTATIONS
+    @Test(
+      "a build without the trait has no bug to put back",
+      arguments: [
+        ["mutations"], ["play", "--mutation", "walk-past-level-1", "Scenarios"],
+        ["fuzz", "--mutation", "walk-past-level-1"],
+      ])
+    func knowsNoMutation(arguments: [String]) throws {
+      let result = try Tool.run(arguments)
+      #expect(result.status == 2)
+      #expect(result.output == "")
+    }
+  #endif
+
   @Test("a malformed line ends with its number, after the lines before it were answered")
   func malformedLine() throws {
     let result = try Tool.run(
