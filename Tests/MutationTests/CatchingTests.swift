@@ -12,7 +12,7 @@
     func isCaught(mutation: Mutation) async {
       let result = await #expect(
         processExitsWith: .failure, observing: [\.standardOutputContent]
-      ) { [number = mutation.rawValue] in
+      ) { [number = mutation.rawValue as UInt16] in
         Mutation.active = Mutation(rawValue: number)
         try Catcher.play()
         try Catcher.fuzz()
