@@ -124,6 +124,28 @@ struct PlayTests {
     #expect(result.lines[1].contains("/z.yaml: "))
   }
 
+  @Test("the examples of the documentation hold, and its failure reads as it says")
+  func documentation() throws {
+    let page = URL(fileURLWithPath: #filePath)
+      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Documentation/Penumbra.docc/Scenarios.md")
+    let text = try String(contentsOf: page, encoding: .utf8)
+    let examples = text.components(separatedBy: "```yaml\n").dropFirst()
+      .compactMap { $0.components(separatedBy: "```").first }
+    #expect(examples.count == 3)
+    for example in examples {
+      let result = try play(example, ["--check"])
+      #expect(result.status == 0, "\(result.output)")
+    }
+    let spoilt = try #require(examples.first).replacing("u64: 0x5067", with: "u64: 0x5047")
+    let failure = try play(spoilt)
+    #expect(failure.status == 1)
+    let shown = text.components(separatedBy: "```console\n").dropFirst().first ?? ""
+    for line in failure.lines where line.hasPrefix("    ") {
+      #expect(shown.contains(line), "\(line)")
+    }
+  }
+
   @Test("lines may end as on other systems")
   func lineEnds() throws {
     let text = Self.bad.replacing("\n", with: "\r\n")
