@@ -53,7 +53,7 @@ struct FuzzSwarm: Sendable {
       weights.append(isLeftOut ? 0 : action.weight * action.factor(focus))
     }
     // Many runs without interleavings: threads cost more than all the rest.
-    if machine.processors == 1 || chance.chance(3, in: 4) {
+    if machine.processors == 1 || chance.chance(1, in: 2) {
       weights[FuzzAction.interleave.rawValue] = 0
     }
     if focus == .memslots || focus == .host {
