@@ -47,7 +47,7 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
     case .evict: 4
     case .refuse: 3
     case .look: 6
-    case .interleave: 6
+    case .interleave: 4
     }
   }
 
