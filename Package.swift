@@ -18,18 +18,10 @@ let house: [SwiftSetting] = [
   .define("MUTATIONS", .when(traits: ["Mutations"])),
 ]
 
-/// The bugs that the trait of the same name puts back into the rooms above it, one at a time, to
-/// see that the checks notice; without the trait no room knows of it.
-let mutations = Target.Dependency.target(
-  name: "Mutations", condition: .when(traits: ["Mutations"]))
-
 /// A room of the house: a target on a floor, importing only lower floors.
 func room(_ name: String, _ dependencies: [String] = []) -> Target {
   .target(
-    name: name,
-    dependencies: dependencies.map { .target(name: $0) }
-      + (dependencies.isEmpty ? [] : [mutations]),
-    swiftSettings: house)
+    name: name, dependencies: dependencies.map { .target(name: $0) }, swiftSettings: house)
 }
 
 /// The tests of one room.
@@ -69,24 +61,28 @@ let package = Package(
     room("PagingUnits"),
     room("Mutations"),
     // Floor 1
-    room("X86Paging", ["PagingUnits"]),
-    room("HostMemory", ["PagingUnits"]),
+    room("X86Paging", ["PagingUnits", "Mutations"]),
+    room("HostMemory", ["PagingUnits", "Mutations"]),
     room("MachineEvents", ["PagingUnits"]),
     // Floor 2
-    room("PageTables", ["PagingUnits", "X86Paging", "HostMemory", "MachineEvents"]),
-    room("GuestMemory", ["PagingUnits", "HostMemory", "MachineEvents"]),
+    room("PageTables", ["PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents"]),
+    room("GuestMemory", ["PagingUnits", "Mutations", "HostMemory", "MachineEvents"]),
     room("HardwareModel", ["PagingUnits", "HostMemory", "MachineEvents"]),
     room("EventSources", ["PagingUnits", "X86Paging"]),
     room("Reports", ["PagingUnits", "X86Paging", "MachineEvents"]),
     // Floor 3
     room(
       "DirectMMU",
-      ["PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory"]),
+      [
+        "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
+        "GuestMemory",
+      ]),
     // Floor 5
     room(
       "VirtualMachine",
       [
-        "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+        "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
+        "GuestMemory",
         "HardwareModel", "DirectMMU",
       ]),
     // Floor 6
@@ -122,7 +118,7 @@ let package = Package(
       name: "CommandLineTool",
       dependencies: [
         "PagingUnits", "X86Paging", "MachineEvents", "EventSources", "Reports", "MachineChecks",
-        "GuestRunner", "MachineSimulation", "CDemonstrationGuest", mutations,
+        "GuestRunner", "MachineSimulation", "CDemonstrationGuest", "Mutations",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),
@@ -152,7 +148,7 @@ let package = Package(
       of: "CommandLineTool", also: ["PagingUnits"], resources: [.copy("Resources")]),
     .testTarget(name: "TidyTests", swiftSettings: house),
     .testTarget(
-      name: "MutationTests", dependencies: ["MachineSimulation", mutations], swiftSettings: house),
+      name: "MutationTests", dependencies: ["MachineSimulation", "Mutations"], swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
     .testTarget(name: "GuestsTests", swiftSettings: house),

@@ -1,11 +1,8 @@
 import GuestMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Faults on entries that say "device" (KVM: `handle_mmio_page_fault`).
 extension DirectMMU {
@@ -16,12 +13,8 @@ extension DirectMMU {
   ) -> FaultOutcome? {
     let frame = request.address.frame
     let space = tables.arena[root].role.space
-    #if MUTATIONS
-      let asked: AddressSpace = Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : space
-      let generation = slots.generation(of: asked).raw
-    #else
-      let generation = slots.generation(of: space).raw
-    #endif
+    let asked: AddressSpace = Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : space
+    let generation = slots.generation(of: asked).raw
     if state.mmio.holds(frame, generation: generation) { return .emulate }
     let path = EntryPath(walking: root, to: frame, tables)
     let entry = path.entry
@@ -33,9 +26,7 @@ extension DirectMMU {
     tables.tap.record(
       .checkMMIO(
         spte: entry.raw, machineGeneration: UInt32(ours), entryGeneration: UInt32(theirs)))
-    #if MUTATIONS
-      if Mutation.mmioGenerationUnchecked.isActive { return .emulate }
-    #endif
+    if Mutation.mmioGenerationUnchecked.isActive { return .emulate }
     guard generation >> 63 == 0, ours == theirs else { return nil }
     tables.tap.record(
       .handleMMIO(

@@ -1,13 +1,10 @@
 public import GuestMemory
 public import HostMemory
 public import MachineEvents
+import Mutations
 public import PageTables
 import PagingUnits
 import X86Paging
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// A fault on its way through the MMU.
 struct DirectFault {
@@ -70,9 +67,7 @@ extension DirectMMU {
       return outcome
     }
     guard tables.topUp(&state.cache, from: process.host) == .ready else {
-      #if MUTATIONS
-        if Mutation.splitFailureMeansRetry.isActive { return .retry }
-      #endif
+      if Mutation.splitFailureMeansRetry.isActive { return .retry }
       return .failed(.noMemory)
     }
     var fault = DirectFault(
@@ -84,9 +79,7 @@ extension DirectMMU {
       return outcome
     }
     tables.interleaver.reach(.beforeMMULock, frame.number)
-    #if MUTATIONS
-      if Mutation.momentTakenAfterLookUp.isActive { fault.moment = slots.invalidations.moment }
-    #endif
+    if Mutation.momentTakenAfterLookUp.isActive { fault.moment = slots.invalidations.moment }
     tables.lock.lockShared()
     defer { tables.lock.unlockShared() }
     if isStale(fault, root, tables, slots) { return .retry }
@@ -101,44 +94,31 @@ extension DirectMMU {
   ) -> FaultOutcome? {
     tables.interleaver.reach(.beforeHostLookup, fault.frame.number)
     guard let slot = fault.slot else {
-      #if MUTATIONS
-        let isEarly = Mutation.mmioGenerationPublishedTooEarly.isActive
-        let asked: AddressSpace =
-          Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : fault.space
-        let now = slots.generation(of: asked)
-        let next = slots.nextGeneration(of: asked)
-        state.mmio.remember(
-          fault.frame, generation: isEarly && now.isInProgress ? next.raw : now.raw)
-      #else
-        let generation = slots.generation(of: fault.space).raw
-        state.mmio.remember(fault.frame, generation: generation)
-      #endif
+      let isEarly = Mutation.mmioGenerationPublishedTooEarly.isActive
+      let asked: AddressSpace =
+        Mutation.mmioCacheIgnoresSMMSlots.isActive ? .normal : fault.space
+      let now = slots.generation(of: asked)
+      let next = slots.nextGeneration(of: asked)
+      state.mmio.remember(
+        fault.frame, generation: isEarly && now.isInProgress ? next.raw : now.raw)
       let isMappable = tables.encoding.cachesMMIO && fault.frame < configuration.frameLimit
       return isMappable ? nil : .emulate
     }
-    #if MUTATIONS
-      if Mutation.invalidSlotTreatedAsMMIO.isActive && slot.isInvalid { return .emulate }
-    #endif
+    if Mutation.invalidSlotTreatedAsMMIO.isActive && slot.isInvalid { return .emulate }
     if slot.isInvalid { return .retry }
     if slots.invalidations.shouldRetryEarly(fault.frame, since: fault.moment) { return .retry }
     let access: HostAccess = fault.kind == .write ? .write : .read
-    #if MUTATIONS
-      if Mutation.roMemoryWriteTakenForTableWrite.isActive && access == .write && slot.isReadOnly {
-        return .writeProtected
-      }
-    #endif
+    if Mutation.roMemoryWriteTakenForTableWrite.isActive && access == .write && slot.isReadOnly {
+      return .writeProtected
+    }
     if access == .write && slot.isReadOnly { return .emulate }
     let address = slot.hostAddress(of: fault.frame)
     switch process.lookUp(address, for: access, telling: notifier) {
     case .page(let page):
       // A read-only slot takes the right to write away, whatever the host's mapping permits (KVM:
       // `__gfn_to_pfn_memslot` clears `writable`).
-      #if MUTATIONS
-        let isBelieved = Mutation.readOnlySlotMappedWritable.isActive
-        fault.page = slot.isReadOnly && !isBelieved ? page.readOnly : page
-      #else
-        fault.page = slot.isReadOnly ? page.readOnly : page
-      #endif
+      let isBelieved = Mutation.readOnlySlotMappedWritable.isActive
+      fault.page = slot.isReadOnly && !isBelieved ? page.readOnly : page
     case .badAddress: return .failed(.badAddress)
     case .readOnly: return .emulate
     case .poisoned: return .failed(.poisoned)
@@ -152,13 +132,9 @@ extension DirectMMU {
     _ fault: DirectFault, _ root: ShadowPageID, _ tables: borrowing PageTables,
     _ slots: borrowing GuestMemory
   ) -> Bool {
-    #if MUTATIONS
-      if Mutation.retryCheckSkipped.isActive { return isObsolete(root, tables) }
-      let isBlind = Mutation.obsoleteRootNotChecked.isActive
-      if isObsolete(root, tables) && !isBlind { return true }
-    #else
-      if isObsolete(root, tables) { return true }
-    #endif
+    if Mutation.retryCheckSkipped.isActive { return isObsolete(root, tables) }
+    let isBlind = Mutation.obsoleteRootNotChecked.isActive
+    if isObsolete(root, tables) && !isBlind { return true }
     return fault.slot != nil && slots.invalidations.mustRetry(fault.frame, since: fault.moment)
   }
 }

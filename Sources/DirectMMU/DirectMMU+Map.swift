@@ -1,12 +1,9 @@
 import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Installing what a fault found (KVM: `kvm_tdp_mmu_map`).
 extension DirectMMU {
@@ -31,11 +28,9 @@ extension DirectMMU {
     while path.level > fault.goal {
       if path.entry.isFrozen { return .retry }
       if path.stepDown(towards: fault.frame) { continue }
-      #if MUTATIONS
-        if Mutation.roLargeSPTENotDropped.isActive && path.entry.isPresentLeaf(at: path.level) {
-          return .retry
-        }
-      #endif
+      if Mutation.roLargeSPTENotDropped.isActive && path.entry.isPresentLeaf(at: path.level) {
+        return .retry
+      }
       guard link(at: path, row.role, &cache, tables, process.host) == .linked else { return .retry }
       path.reread()
     }
@@ -58,18 +53,14 @@ extension DirectMMU {
     let permitted = slots.largestLevel(
       in: slot, at: fault.frame, atMost: configuration.largestPage)
     if permitted == .page4K { return .page4K }
-    #if MUTATIONS
-      let address = slot.hostAddress(of: fault.frame)
-      if Mutation.hostLevelNotClamped.isActive { return process.mappingLevel(at: address) }
-      if Mutation.wrongAddressSpaceForHostSize.isActive,
-        let normal = slots.slot(containing: fault.frame, in: .normal)
-      {
-        return min(permitted, process.mappingLevel(at: normal.hostAddress(of: fault.frame)))
-      }
-      return min(permitted, process.mappingLevel(at: address))
-    #else
-      return min(permitted, process.mappingLevel(at: slot.hostAddress(of: fault.frame)))
-    #endif
+    let address = slot.hostAddress(of: fault.frame)
+    if Mutation.hostLevelNotClamped.isActive { return process.mappingLevel(at: address) }
+    if Mutation.wrongAddressSpaceForHostSize.isActive,
+      let normal = slots.slot(containing: fault.frame, in: .normal)
+    {
+      return min(permitted, process.mappingLevel(at: normal.hostAddress(of: fault.frame)))
+    }
+    return min(permitted, process.mappingLevel(at: address))
   }
 
   private enum Link { case linked, lost }
@@ -102,9 +93,7 @@ extension DirectMMU {
       return .linked
     case .lost:
       if isSplit { tables.memory.fillFrame(frame, with: SPTE.nonpresent.raw) }
-      #if MUTATIONS
-        if Mutation.lostTableLeaked.isActive { return .lost }
-      #endif
+      if Mutation.lostTableLeaked.isActive { return .lost }
       tables.putBack(id, in: &cache)
       return .lost
     }
@@ -118,12 +107,8 @@ extension DirectMMU {
   ) -> FaultOutcome {
     let new: SPTE
     if let page = fault.page {
-      #if MUTATIONS
-        let isCareless = Mutation.hugeFrameNotAligned.isActive
-        let base = isCareless ? page.frame : page.frame.aligned(to: fault.goal)
-      #else
-        let base = page.frame.aligned(to: fault.goal)
-      #endif
+      let isCareless = Mutation.hugeFrameNotAligned.isActive
+      let base = isCareless ? page.frame : page.frame.aligned(to: fault.goal)
       new = tables.encoding.leaf(
         LeafRequest(
           frame: base, level: fault.goal, rights: .all,
@@ -168,32 +153,20 @@ extension DirectMMU {
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) {
-    #if MUTATIONS
-      let isUnasked = Mutation.prefetchDuringInvalidation.isActive
-      let mayBegin = isUnasked || !slots.invalidations.isInProgress
-    #else
-      let mayBegin = !slots.invalidations.isInProgress
-    #endif
+    let isUnasked = Mutation.prefetchDuringInvalidation.isActive
+    let mayBegin = isUnasked || !slots.invalidations.isInProgress
     guard role.accessedDirty == .enabled, let slot = fault.slot, mayBegin else { return }
     let first = GuestFrame(fault.frame.number & ~7)
     let table = path.address.raw & ~0xFFF
     for number in first.number..<first.number + 8 where number != fault.frame.number {
       let frame = GuestFrame(number)
-      #if MUTATIONS
-        let isBlind = Mutation.prefetchOverSlotEdge.isActive
-        guard slot.contains(frame) || isBlind else { continue }
-      #else
-        guard slot.contains(frame) else { continue }
-      #endif
+      let isBlind = Mutation.prefetchOverSlotEdge.isActive
+      guard slot.contains(frame) || isBlind else { continue }
       let address = HostPhysical(table + UInt64(frame.index(at: .page4K)) * 8)
       let old = SPTE(raw: tables.memory.entry(at: address))
       if old != .nonpresent { continue }
       // KVM asks for writable pages only here, so that one entry serves reads and writes.
-      #if MUTATIONS
-        let mayWrite = !slot.isReadOnly || Mutation.prefetchIntoReadOnlySlot.isActive
-      #else
-        let mayWrite = !slot.isReadOnly
-      #endif
+      let mayWrite = !slot.isReadOnly || Mutation.prefetchIntoReadOnlySlot.isActive
       guard mayWrite, !slot.logsWrites,
         let page = process.lookUpMapped(slot.hostAddress(of: frame), for: .write)
       else { return }

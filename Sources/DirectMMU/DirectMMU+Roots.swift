@@ -1,12 +1,9 @@
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Roots: one tree of tables a role, shared by every processor of that role.
 extension DirectMMU {
@@ -21,16 +18,10 @@ extension DirectMMU {
   ) -> ShadowPageID {
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
-    #if MUTATIONS
-      let walked: AddressSpace = Mutation.rootsSharedBetweenSpaces.isActive ? .normal : space
-      let role = ShadowPageRole.directRoot(
-        level: configuration.rootLevel, space: walked,
-        accessedDirty: tables.encoding.hasAccessedDirty ? .enabled : .disabled)
-    #else
-      let role = ShadowPageRole.directRoot(
-        level: configuration.rootLevel, space: space,
-        accessedDirty: tables.encoding.hasAccessedDirty ? .enabled : .disabled)
-    #endif
+    let walked: AddressSpace = Mutation.rootsSharedBetweenSpaces.isActive ? .normal : space
+    let role = ShadowPageRole.directRoot(
+      level: configuration.rootLevel, space: walked,
+      accessedDirty: tables.encoding.hasAccessedDirty ? .enabled : .disabled)
     let (found, collisions) = tables.arena.find(
       GuestFrame(0), role, generation: generation)
     tables.counters.raise(.max_mmu_page_hash_collisions, to: Int64(collisions))
@@ -114,9 +105,7 @@ extension DirectMMU {
   ) {
     let row = tables.arena[root]
     for depth in 1...Int(row.role.level.depth) where depth != 4 || row.role.level == .level4 {
-      #if MUTATIONS
-        if Mutation.zapAllBoundSkipsTopLevel.isActive && depth == row.role.level.depth { return }
-      #endif
+      if Mutation.zapAllBoundSkipsTopLevel.isActive && depth == row.role.level.depth { return }
       let level = Level(depth)
       var path = EntryPath(
         in: tables.memory, root: row.frame, level: row.role.level, space: row.role.space,

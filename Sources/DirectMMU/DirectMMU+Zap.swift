@@ -1,10 +1,7 @@
 public import HostMemory
+import Mutations
 public import PageTables
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What the host and the VMM make of mappings: gone, or looked at for their age.
 ///
@@ -27,10 +24,8 @@ extension DirectMMU {
   ) -> PendingFlush {
     var owed = PendingFlush()
     guard let frames = bounded(frames) else { return owed }
-    #if MUTATIONS
-      if Mutation.rootIterationFiltersAddressSpace.isActive && space != .normal { return owed }
-      let roots: RootChoice = Mutation.notifierSkipsInvalidRoots.isActive ? .valid : roots
-    #endif
+    if Mutation.rootIterationFiltersAddressSpace.isActive && space != .normal { return owed }
+    let roots: RootChoice = Mutation.notifierSkipsInvalidRoots.isActive ? .valid : roots
     var root = nextRoot(after: .none, space, roots, tables)
     while let row = root {
       var leaves = LeafWalk(tables.arena[row], frames, tables)
@@ -61,9 +56,7 @@ extension DirectMMU {
         guard tables.encoding.isAccessed(old) else { continue }
         let new = tables.encoding.withoutAccess(old)
         owed.add(tables.replace(old, with: new, at: leaves.path.place, host))
-        #if MUTATIONS
-          if Mutation.ageingStopsAtFirstLeaf.isActive { return owed }
-        #endif
+        if Mutation.ageingStopsAtFirstLeaf.isActive { return owed }
       }
       root = nextRoot(after: row, space, .valid, tables)
     }

@@ -1,10 +1,7 @@
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The present leaves of one tree that map a range of frames, in order.
 ///
@@ -29,10 +26,8 @@ struct LeafWalk {
     while isFirst || path.advance() {
       isFirst = false
       guard path.frame < end else { return false }
-      #if MUTATIONS
-        if Mutation.zapOneFrameShort.isActive && path.frame + 1 == end { return false }
-        if Mutation.zapStopsAtTable.isActive && path.level > .page4K { return false }
-      #endif
+      if Mutation.zapOneFrameShort.isActive && path.frame + 1 == end { return false }
+      if Mutation.zapStopsAtTable.isActive && path.level > .page4K { return false }
       tables.interleaver.reach(.betweenEntries)
       path.reread()
       if path.entry.isPresentLeaf(at: path.level) { return true }

@@ -1,10 +1,7 @@
 import HostMemory
+import Mutations
 public import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension GuestMemory {
   /// Looks whether a change is permissible, and what kind it is; `nil` when everything is already
@@ -43,12 +40,8 @@ extension GuestMemory {
     if kind != .changeFlags {
       var cursor = slots(holding: frames, in: space)
       while let part = next(&cursor) {
-        #if MUTATIONS
-          let isUnseen = Mutation.overlapUnseen.isActive
-          if part.slot.id != region.id && !isUnseen { throw .overlap(part.slot.id) }
-        #else
-          if part.slot.id != region.id { throw .overlap(part.slot.id) }
-        #endif
+        let isUnseen = Mutation.overlapUnseen.isActive
+        if part.slot.id != region.id && !isUnseen { throw .overlap(part.slot.id) }
       }
     }
     return PreparedMemslotChange(kind: kind, addressSpace: space, old: old, new: wanted)
@@ -158,12 +151,8 @@ extension GuestMemory {
   /// (KVM: `kvm_arch_memslots_updated`).
   public func nextGeneration(of space: AddressSpace) -> MemslotGeneration {
     let raw = generation(of: space).raw & ~MemslotGeneration.inProgress
-    #if MUTATIONS
-      let isStuck = Mutation.generationNotAdvanced.isActive
-      return MemslotGeneration(raw + (isStuck ? 0 : options.addressSpaceCount))
-    #else
-      return MemslotGeneration(raw + options.addressSpaceCount)
-    #endif
+    let isStuck = Mutation.generationNotAdvanced.isActive
+    return MemslotGeneration(raw + (isStuck ? 0 : options.addressSpaceCount))
   }
 
   /// Ends a publication after its readers were waited for: the generation moves on, the inactive
@@ -182,15 +171,10 @@ extension GuestMemory {
     case .publishing:
       var shown = change.old
       if change.needsInvalidPhase { shown?.isInvalid = true }
-      #if MUTATIONS
-        // SAFETY: readers of the set that was active were waited for.
-        if !Mutation.inactiveSetLeftBehind.isActive {
-          unsafe set(inactive).pointee.replace(shown, with: change.new)
-        }
-      #else
-        // SAFETY: readers of the set that was active were waited for.
+      // SAFETY: readers of the set that was active were waited for.
+      if !Mutation.inactiveSetLeftBehind.isActive {
         unsafe set(inactive).pointee.replace(shown, with: change.new)
-      #endif
+      }
       if change.kind == .delete || change.kind == .move, let old = change.old {
         metadata.free(old.metadata)
       }

@@ -1,11 +1,8 @@
 import HostMemory
 public import MachineEvents
+import Mutations
 public import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The moment at which a fault began to look at the host's mappings (KVM: `mmu_seq`).
 public struct InvalidationMoment: Hashable, Sendable {
@@ -37,14 +34,10 @@ public struct InvalidationSequence: ~Copyable, Sendable {
 
   /// The moment before the host page is looked up.
   public var moment: InvalidationMoment {
-    #if MUTATIONS
-      let now = sequence.load(ordering: .acquiring)
-      let isTruncated = Mutation.invalidateSeqTruncated.isActive
-      let kept = UInt64(bitPattern: (Int64(truncatingIfNeeded: now) << 60) >> 60)
-      return InvalidationMoment(sequence: isTruncated ? kept : now)
-    #else
-      InvalidationMoment(sequence: sequence.load(ordering: .acquiring))
-    #endif
+    let now = sequence.load(ordering: .acquiring)
+    let isTruncated = Mutation.invalidateSeqTruncated.isActive
+    let kept = UInt64(bitPattern: (Int64(truncatingIfNeeded: now) << 60) >> 60)
+    return InvalidationMoment(sequence: isTruncated ? kept : now)
   }
 
   /// Whether a page looked up since `moment` for `frame` may have changed (KVM:
@@ -86,18 +79,16 @@ public struct InvalidationSequence: ~Copyable, Sendable {
   /// `kvm_mmu_invalidate_range_add`).
   public func add(_ frames: Range<GuestFrame>) {
     precondition(isInProgress, "a range is added to an invalidation that has begun")
-    #if MUTATIONS
-      if Mutation.zapRangeDoesNotBlockFaults.isActive {
-        lowest.store(frames.lowerBound.number << 12, ordering: .relaxed)
-        limit.store(frames.upperBound.number << 12, ordering: .relaxed)
-        return
-      }
-      if Mutation.invalidationRangeReplaced.isActive {
-        lowest.store(frames.lowerBound.number, ordering: .relaxed)
-        limit.store(frames.upperBound.number, ordering: .relaxed)
-        return
-      }
-    #endif
+    if Mutation.zapRangeDoesNotBlockFaults.isActive {
+      lowest.store(frames.lowerBound.number << 12, ordering: .relaxed)
+      limit.store(frames.upperBound.number << 12, ordering: .relaxed)
+      return
+    }
+    if Mutation.invalidationRangeReplaced.isActive {
+      lowest.store(frames.lowerBound.number, ordering: .relaxed)
+      limit.store(frames.upperBound.number, ordering: .relaxed)
+      return
+    }
     let low = lowest.load(ordering: .relaxed)
     let high = limit.load(ordering: .relaxed)
     if low == Self.unknown {
@@ -112,12 +103,8 @@ public struct InvalidationSequence: ~Copyable, Sendable {
   /// An invalidation that touched a slot has ended (KVM: `kvm_mmu_invalidate_end`).
   public func end(letting interleaver: Interleaver = Interleaver()) {
     // The sequence first: a fault that sees nothing in progress then sees the new sequence.
-    #if MUTATIONS
-      let step: UInt64 = Mutation.sequenceNotAdvanced.isActive ? 0 : 1
-      sequence.add(step, ordering: .acquiringAndReleasing)
-    #else
-      sequence.add(1, ordering: .acquiringAndReleasing)
-    #endif
+    let step: UInt64 = Mutation.sequenceNotAdvanced.isActive ? 0 : 1
+    sequence.add(step, ordering: .acquiringAndReleasing)
     interleaver.reach(.betweenSequenceAndCount)
     let left = inProgress.subtract(1, ordering: .acquiringAndReleasing).newValue
     precondition(left >= 0, "an invalidation ends as often as it begins")
@@ -154,9 +141,7 @@ public struct InvalidationSequence: ~Copyable, Sendable {
   public func holdNotifiers(letting interleaver: Interleaver = Interleaver()) {
     while true {
       notifierLock.lock()
-      #if MUTATIONS
-        if Mutation.notifiersNotHeld.isActive { return }
-      #endif
+      if Mutation.notifiersNotHeld.isActive { return }
       if notifiers.load(ordering: .relaxed) == 0 { return }
       notifierLock.unlock()
       interleaver.reach(.waitingForLock)

@@ -1,9 +1,6 @@
 public import HostMemory
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The number by which a memslot is asked for, unique in its address space.
 public struct MemslotID: Hashable, Comparable, Sendable {
@@ -84,11 +81,9 @@ public struct Memslot: Hashable, Sendable {
 
   /// Whether the frame lies in the slot.
   public func contains(_ frame: GuestFrame) -> Bool {
-    #if MUTATIONS
-      if Mutation.slotReachesTooFar.isActive {
-        return frame.number &- baseFrame.number <= frameCount
-      }
-    #endif
+    if Mutation.slotReachesTooFar.isActive {
+      return frame.number &- baseFrame.number <= frameCount
+    }
     return frame.number &- baseFrame.number < frameCount
   }
 

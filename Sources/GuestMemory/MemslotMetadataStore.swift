@@ -1,10 +1,7 @@
 import HostMemory
+import Mutations
 import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The metadata of all slots: for each 2 MiB and each 1 GiB of a slot one word that says why no
 /// huge page may be there (KVM: `kvm_arch_memory_slot.lpage_info`).
@@ -129,18 +126,14 @@ import Synchronization
 
   /// How many naturally aligned regions of `level` the slot touches.
   static func count(_ slot: Memslot, _ level: Level) -> Int {
-    #if MUTATIONS
-      if Mutation.lpageArrayOffByOne.isActive { return Int(slot.frameCount / level.frameCount) }
-    #endif
+    if Mutation.lpageArrayOffByOne.isActive { return Int(slot.frameCount / level.frameCount) }
     let shift = 9 * UInt64(level.depth - 1)
     let last = slot.baseFrame.number + slot.frameCount - 1
     return Int((last >> shift) - (slot.baseFrame.number >> shift)) + 1
   }
 
   private func refuseUnaligned(_ slot: Memslot, _ id: MemslotMetadataID, _ level: Level) {
-    #if MUTATIONS
-      if Mutation.misalignedHugePagesAllowed.isActive { return }
-    #endif
+    if Mutation.misalignedHugePagesAllowed.isActive { return }
     let mask = level.frameCount - 1
     let count = Self.count(slot, level)
     let host = slot.hostAddress.raw >> 12
@@ -150,9 +143,7 @@ import Synchronization
       return
     }
     if slot.baseFrame.number & mask != 0 { store(1, id, level, 0) }
-    #if MUTATIONS
-      if Mutation.slotTailNotRefused.isActive { return }
-    #endif
+    if Mutation.slotTailNotRefused.isActive { return }
     if (slot.baseFrame.number + slot.frameCount) & mask != 0 { store(1, id, level, count - 1) }
   }
 

@@ -1,10 +1,7 @@
 import HostMemory
+import Mutations
 import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// One set of memslots: by number, sorted by guest frame, and sorted by host address (KVM:
 /// `kvm_memslots`).
@@ -64,9 +61,7 @@ import Synchronization
     if Int(hint) < rowCount {
       // SAFETY: rows below `rowCount` are initialised.
       let slot = unsafe rows[Int(hint)]
-      #if MUTATIONS
-        if Mutation.slotHintNotChecked.isActive && slot.frameCount > 0 { return slot }
-      #endif
+      if Mutation.slotHintNotChecked.isActive && slot.frameCount > 0 { return slot }
       if slot.contains(frame) { return slot }
     }
     guard count > 0 else { return nil }
@@ -75,9 +70,7 @@ import Synchronization
     let id = unsafe byFrame[position]
     // SAFETY: as above.
     let slot = unsafe rows[Int(id)]
-    #if MUTATIONS
-      if Mutation.slotSearchOffEnd.isActive { return slot }
-    #endif
+    if Mutation.slotSearchOffEnd.isActive { return slot }
     guard slot.contains(frame) else { return nil }
     hint = id
     return slot
@@ -238,9 +231,7 @@ import Synchronization
     var highest = position == 0 ? 0 : unsafe highestEnds[position - 1]
     for index in position..<max(position, count) {
       // SAFETY: the index is below `count`, and the number there names an initialised row.
-      #if MUTATIONS
-        if Mutation.hostRangesOverlapUnseen.isActive { highest = 0 }
-      #endif
+      if Mutation.hostRangesOverlapUnseen.isActive { highest = 0 }
       highest = unsafe max(highest, rows[Int(byHost[index])].hostRange.upperBound.raw)
       // From where the highest end is as it was, all that follow are.
       if unsafe highestEnds[index] == highest { return }

@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Pages that lost their last mapping and wait to be freed, chained through their records.
 struct DepartingPages: ~Copyable {
@@ -57,12 +54,8 @@ extension HostAddressSpace {
   ) -> Coverage {
     var departing = DepartingPages()
     var coverage = Coverage.whole
-    #if MUTATIONS
-      let isLate = Mutation.pagesFreedBeforeNotifier.isActive
-      if !isLate { notifier.invalidateRangeStart(range) }
-    #else
-      notifier.invalidateRangeStart(range)
-    #endif
+    let isLate = Mutation.pagesFreedBeforeNotifier.isActive
+    if !isLate { notifier.invalidateRangeStart(range) }
     var address = range.lowerBound
     while address < range.upperBound {
       lock()
@@ -79,12 +72,10 @@ extension HostAddressSpace {
       guard let next = start.advanced(checking: stop.level.byteCount) else { break }
       address = next
     }
-    #if MUTATIONS
-      if isLate {
-        departing.free(to: host)
-        notifier.invalidateRangeStart(range)
-      }
-    #endif
+    if isLate {
+      departing.free(to: host)
+      notifier.invalidateRangeStart(range)
+    }
     notifier.invalidateRangeEnd(range)
     departing.free(to: host)
     return coverage
@@ -139,12 +130,8 @@ extension HostAddressSpace {
     of range: Range<HostVirtual>, _ protection: HostProtection, telling notifier: borrowing Notifier
   ) -> Coverage {
     var coverage = Coverage.whole
-    #if MUTATIONS
-      let isSilent = Mutation.protectWithoutNotifier.isActive
-      if !isSilent { notifier.invalidateRangeStart(range) }
-    #else
-      notifier.invalidateRangeStart(range)
-    #endif
+    let isSilent = Mutation.protectWithoutNotifier.isActive
+    if !isSilent { notifier.invalidateRangeStart(range) }
     var address = range.lowerBound
     while address < range.upperBound {
       lock()
@@ -166,11 +153,7 @@ extension HostAddressSpace {
       unlock()
       address = start + stop.level.byteCount
     }
-    #if MUTATIONS
-      if !isSilent { notifier.invalidateRangeEnd(range) }
-    #else
-      notifier.invalidateRangeEnd(range)
-    #endif
+    if !isSilent { notifier.invalidateRangeEnd(range) }
     return coverage
   }
 

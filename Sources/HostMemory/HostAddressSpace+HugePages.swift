@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension HostAddressSpace {
   /// Splits the transparent huge page at `address` into pages one level smaller (Linux:
@@ -66,14 +63,12 @@ extension HostAddressSpace {
     let order = FrameOrder(level)
     guard let block = host.allocate(order, as: .anonymous) else { return .outOfFrames }
     var departing = DepartingPages()
-    #if MUTATIONS
-      if Mutation.hostZapWithoutNotifier.isActive {
-        let outcome = gather(start..<end, level, into: block.frame, &departing)
-        departing.free(to: host)
-        if outcome != .done { host.free(block.frame) }
-        return outcome
-      }
-    #endif
+    if Mutation.hostZapWithoutNotifier.isActive {
+      let outcome = gather(start..<end, level, into: block.frame, &departing)
+      departing.free(to: host)
+      if outcome != .done { host.free(block.frame) }
+      return outcome
+    }
     notifier.invalidateRangeStart(start..<end)
     let outcome = gather(start..<end, level, into: block.frame, &departing)
     notifier.invalidateRangeEnd(start..<end)
@@ -105,11 +100,7 @@ extension HostAddressSpace {
         if host.records.isDirty(stop.entry.frame) { host.records.markDirty(block) }
         clear(stop, into: &departing)
       } else {
-        #if MUTATIONS
-          if !Mutation.collapseLeavesHoles.isActive { fillZero(target, order) }
-        #else
-          fillZero(target, order)
-        #endif
+        if !Mutation.collapseLeavesHoles.isActive { fillZero(target, order) }
       }
       address = address + stop.level.byteCount
     }

@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension HostAddressSpace {
   /// Finds the page at `address`, faulting it in, from the swap area too, and breaking
@@ -43,17 +40,11 @@ extension HostAddressSpace {
   }
 
   func page(at address: HostVirtual, _ stop: HostStop) -> HostPage {
-    #if MUTATIONS
-      let offset = Mutation.hugePageOffsetLost.isActive ? 0 : address.offset(in: stop.level)
-      let assumed = Mutation.followPFNAssumedWritable.isActive && !stop.entry.isCounted
-      return HostPage(
-        frame: stop.entry.frame + offset >> 12, isWritable: stop.entry.isWritable || assumed,
-        content: stop.entry.isCounted ? .memory : .special)
-    #else
-      HostPage(
-        frame: stop.entry.frame + address.offset(in: stop.level) >> 12,
-        isWritable: stop.entry.isWritable, content: stop.entry.isCounted ? .memory : .special)
-    #endif
+    let offset = Mutation.hugePageOffsetLost.isActive ? 0 : address.offset(in: stop.level)
+    let assumed = Mutation.followPFNAssumedWritable.isActive && !stop.entry.isCounted
+    return HostPage(
+      frame: stop.entry.frame + offset >> 12, isWritable: stop.entry.isWritable || assumed,
+      content: stop.entry.isCounted ? .memory : .special)
   }
 
   // MARK: Faulting in
@@ -74,9 +65,7 @@ extension HostAddressSpace {
     switch (region.protection, access) {
     case (.none, _): return .settled(.badAddress)
     case (.readOnly, .write):
-      #if MUTATIONS
-        if Mutation.hostProtectionIgnored.isActive { break }
-      #endif
+      if Mutation.hostProtectionIgnored.isActive { break }
       if case .device = region.backing { return .settled(.readOnly) }
       return .settled(.badAddress)
     case (.readOnly, .read), (.readWrite, _): break
@@ -148,13 +137,9 @@ extension HostAddressSpace {
       level = below
     }
     if access == .read {
-      #if MUTATIONS
-        let isWritable = Mutation.zeroPageWritable.isActive
-        return enter(
-          host.zeroFrame, at: address, in: region, isWritable ? [.write, .uncounted] : .uncounted)
-      #else
-        return enter(host.zeroFrame, at: address, in: region, .uncounted)
-      #endif
+      let isWritable = Mutation.zeroPageWritable.isActive
+      return enter(
+        host.zeroFrame, at: address, in: region, isWritable ? [.write, .uncounted] : .uncounted)
     }
     return installZeroed(address, .page4K, in: region, .keepingTables) ?? .refused
   }
@@ -254,18 +239,12 @@ extension HostAddressSpace {
       stop.level == .page4K, stop.entry.isPresent, !stop.entry.isWritable,
       !canWriteInPlace(stop, in: region)
     else { return copy }
-    #if MUTATIONS
-      if Mutation.copyOnWriteNotBroken.isActive {
-        host.memory.setEntry(stop.entry.writableAndDirty.raw, at: stop.place)
-        return copy
-      }
-    #endif
-    #if MUTATIONS
-      let copies = !Mutation.copyOnWriteCopiesNothing.isActive
-      if copies { host.memory.copyFrame(from: stop.entry.frame, to: copy) }
-    #else
-      host.memory.copyFrame(from: stop.entry.frame, to: copy)
-    #endif
+    if Mutation.copyOnWriteNotBroken.isActive {
+      host.memory.setEntry(stop.entry.writableAndDirty.raw, at: stop.place)
+      return copy
+    }
+    let copies = !Mutation.copyOnWriteCopiesNothing.isActive
+    if copies { host.memory.copyFrame(from: stop.entry.frame, to: copy) }
     addMapping(copy)
     host.memory.setEntry(HostEntry.page(copy, .page4K, .write).raw, at: stop.place)
     guard stop.entry.isCounted, dropMapping(stop.entry.frame) else { return nil }

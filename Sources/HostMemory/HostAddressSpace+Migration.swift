@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension HostAddressSpace {
   /// Moves the page at `address` to another frame with its contents; the old frame is freed after
@@ -34,11 +31,7 @@ extension HostAddressSpace {
     defer { unlock() }
     guard areCurrent(mappings) else { return false }
     let old = mappings.frame
-    #if MUTATIONS
-      if !Mutation.migrationForgetsContent.isActive { copyPage(old, to: frame, mappings.level) }
-    #else
-      copyPage(old, to: frame, mappings.level)
-    #endif
+    if !Mutation.migrationForgetsContent.isActive { copyPage(old, to: frame, mappings.level) }
     host.records.store(host.records.load(old, 3), frame, 3)
     host.records.store(0, old, 3)
     for index in 0..<mappings.count {
@@ -70,9 +63,7 @@ extension HostAddressSpace {
       let mappings = mappings(of: found, at: address),
       mappings.kind == .anonymous || mappings.kind == .file
     else { return .unsuitable }
-    #if MUTATIONS
-      if Mutation.poisonWithoutNotifier.isActive { return takeOut(mappings) ? .done : .unsuitable }
-    #endif
+    if Mutation.poisonWithoutNotifier.isActive { return takeOut(mappings) ? .done : .unsuitable }
     beginChange(of: mappings, telling: notifier)
     let isOut = takeOut(mappings)
     endChange(of: mappings, telling: notifier)

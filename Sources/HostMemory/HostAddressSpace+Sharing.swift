@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension HostAddressSpace {
   /// Lets the page at `address` share the frame of the page at `source` when both hold the same
@@ -77,13 +74,9 @@ extension HostAddressSpace {
     guard from.entry.frame != into.entry.frame,
       haveSameBytes(from.entry.frame, into.entry.frame)
     else { return .unsuitable }
-    #if MUTATIONS
-      if !Mutation.mergeLeavesWritable.isActive {
-        host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
-      }
-    #else
+    if !Mutation.mergeLeavesWritable.isActive {
       host.memory.setEntry(into.entry.readOnly.raw, at: into.place)
-    #endif
+    }
     clear(from, into: &departing)
     addMapping(into.entry.frame)
     host.memory.setEntry(from.entry.readOnly.moved(to: into.entry.frame).raw, at: from.place)

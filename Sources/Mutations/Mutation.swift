@@ -1,146 +1,161 @@
 #if MUTATIONS
   import Synchronization
+#endif
 
-  /// A bug that can be put back into the machine, to see that the checks notice.
+/// A bug that can be put back into the machine, to see that the checks notice.
+///
+/// Only in a build with the trait `Mutations` can one be active, one at a time; without it no place
+/// asks at run time. What each one does is said by its `exhibit`. The place asks, and does wrong if
+/// it is meant:
+///
+///     if Mutation.canonicalUnchecked.isActive { return true }
+public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
+  // The guest walk: entries, permissions, control registers.
+  case walkPastLevel1 = 1
+  case walkerArraysFourLevels
+  case psBitIgnoredInUpperLevels
+  case superpageLowBitsUnchecked
+  case gpteADWrittenToWrongFrame
+  case pkeyLostOnSuperpage
+  case stalePKRUMask
+  case cr0WPGuestOwnedStale
+  case errorCodeHighBitsIndexTable
+  case supervisorPagesOpenToUser
+  case supervisorFetchesUserPages
+  case supervisorReachesUserPages
+  case implicitAccessExempt
+  case rightsOfLeafOnly
+  case accessedBitInLeafOnly
+  case dirtyBitNotSet
+  case absentEntriesChecked
+  case fetchAlwaysReported
+  case canonicalUnchecked
+  case highFrameBitsLost
+  case pdpteReadOnEachWalk
+  case pdptesReadFromPageStart
+  case globalToggleKeepsGlobals
+  case cr3LoadFlushesNothing
+  case pagingEndFlushesNothing
+
+  // The host process and its pages.
+  case copyOnWriteNotBroken
+  case copyOnWriteCopiesNothing
+  case zeroPageWritable
+  case followPFNAssumedWritable
+  case hugePageOffsetLost
+  case hostProtectionIgnored
+  case hostZapWithoutNotifier
+  case collapseLeavesHoles
+  case migrationForgetsContent
+  case protectWithoutNotifier
+  case pagesFreedBeforeNotifier
+  case mergeLeavesWritable
+  case poisonWithoutNotifier
+
+  // Memslots, their generations, and the invalidation sequence.
+  case slotReachesTooFar
+  case slotHintNotChecked
+  case slotSearchOffEnd
+  case hostRangesOverlapUnseen
+  case overlapUnseen
+  case generationNotAdvanced
+  case inactiveSetLeftBehind
+  case misalignedHugePagesAllowed
+  case slotTailNotRefused
+  case lpageArrayOffByOne
+  case sequenceNotAdvanced
+  case invalidationRangeReplaced
+  case zapRangeDoesNotBlockFaults
+  case invalidateSeqTruncated
+  case notifiersNotHeld
+
+  // The tables of ours and the door to their entries.
+  case lostExchangeTakenAsSuccess
+  case nonAtomicVolatileSPTEUpdate
+  case flushOnlyFor4KChanges
+  case dirtyStateLostOnZap
+  case accessedLostWithEPT
+  case lpageStatsCountMMIO
+  case removedTableForgotten
+  case flushFlagOverwritten
+  case splitPartsOutOfPlace
+  case writeRightOnReadOnlyPage
+  case accTrackRestoreUpgradesWrite
+  case mmioGFNLostL1TFBits
+  case mmioMaskOverlapsGeneration
+  case mmioMarkerWithoutReservedBits
+
+  // Direct faults, and what is taken away again.
+  case hostLevelNotClamped
+  case wrongAddressSpaceForHostSize
+  case roLargeSPTENotDropped
+  case hugeFrameNotAligned
+  case lostTableLeaked
+  case prefetchOverSlotEdge
+  case prefetchDuringInvalidation
+  case prefetchIntoReadOnlySlot
+  case splitFailureMeansRetry
+  case invalidSlotTreatedAsMMIO
+  case mmioGenerationPublishedTooEarly
+  case roMemoryWriteTakenForTableWrite
+  case readOnlySlotMappedWritable
+  case momentTakenAfterLookUp
+  case retryCheckSkipped
+  case obsoleteRootNotChecked
+  case mmioGenerationUnchecked
+  case mmioCacheIgnoresSMMSlots
+  case rootsSharedBetweenSpaces
+  case zapAllBoundSkipsTopLevel
+  case rootIterationFiltersAddressSpace
+  case notifierSkipsInvalidRoots
+  case ageingStopsAtFirstLeaf
+  case zapOneFrameShort
+  case zapStopsAtTable
+
+  // The façade: notifiers, flushes, roots, layouts.
+  case hapUnmapWithoutFlush
+  case notifierUnlockBeforeFlush
+  case notifierMissesSecondSlot
+  case invalidationNeverEnds
+  case invpcidFlushSkippedWithTDP
+  case smmFlagClearedMMUNotReset
+  case setEventsTogglesSMMWithoutReset
+  case prefaultIgnoresObsoleteRequest
+  case flushRequestIgnored
+  case newRootNotFlushed
+  case rootReferenceLeaked
+  case flushMissesLastProcessor
+  case deletedSlotNotZapped
+  case movedSlotNotZapped
+  case readersNotAwaited
+  case memslotsReadOutsideGuard
+  case prefaultDeadlocksSlotDelete
+  case accessedDirtyNotAskedFor
+
+  /// Whether this bug is in the machine now; in a build without the trait, none ever is.
   ///
-  /// The build trait `Mutations` compiles them in; one at most is active at a time. What each one
-  /// does is said by its `exhibit`. The place asks, and does wrong if it is meant:
-  ///
-  ///     #if MUTATIONS
-  ///       if Mutation.canonicalUnchecked.isActive { return true }
-  ///     #endif
-  public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
-    // The guest walk: entries, permissions, control registers.
-    case walkPastLevel1 = 1
-    case walkerArraysFourLevels
-    case psBitIgnoredInUpperLevels
-    case superpageLowBitsUnchecked
-    case gpteADWrittenToWrongFrame
-    case pkeyLostOnSuperpage
-    case stalePKRUMask
-    case cr0WPGuestOwnedStale
-    case errorCodeHighBitsIndexTable
-    case supervisorPagesOpenToUser
-    case supervisorFetchesUserPages
-    case supervisorReachesUserPages
-    case implicitAccessExempt
-    case rightsOfLeafOnly
-    case accessedBitInLeafOnly
-    case dirtyBitNotSet
-    case absentEntriesChecked
-    case fetchAlwaysReported
-    case canonicalUnchecked
-    case highFrameBitsLost
-    case pdpteReadOnEachWalk
-    case pdptesReadFromPageStart
-    case globalToggleKeepsGlobals
-    case cr3LoadFlushesNothing
-    case pagingEndFlushesNothing
+  /// `@inlinable`, so that without the trait it is `false` where it is asked, and what it guards is
+  /// not even compiled.
+  @inlinable @inline(__always) public var isActive: Bool {
+    #if MUTATIONS
+      Self.activeNumber == rawValue
+    #else
+      false
+    #endif
+  }
+}
 
-    // The host process and its pages.
-    case copyOnWriteNotBroken
-    case copyOnWriteCopiesNothing
-    case zeroPageWritable
-    case followPFNAssumedWritable
-    case hugePageOffsetLost
-    case hostProtectionIgnored
-    case hostZapWithoutNotifier
-    case collapseLeavesHoles
-    case migrationForgetsContent
-    case protectWithoutNotifier
-    case pagesFreedBeforeNotifier
-    case mergeLeavesWritable
-    case poisonWithoutNotifier
-
-    // Memslots, their generations, and the invalidation sequence.
-    case slotReachesTooFar
-    case slotHintNotChecked
-    case slotSearchOffEnd
-    case hostRangesOverlapUnseen
-    case overlapUnseen
-    case generationNotAdvanced
-    case inactiveSetLeftBehind
-    case misalignedHugePagesAllowed
-    case slotTailNotRefused
-    case lpageArrayOffByOne
-    case sequenceNotAdvanced
-    case invalidationRangeReplaced
-    case zapRangeDoesNotBlockFaults
-    case invalidateSeqTruncated
-    case notifiersNotHeld
-
-    // The tables of ours and the door to their entries.
-    case lostExchangeTakenAsSuccess
-    case nonAtomicVolatileSPTEUpdate
-    case flushOnlyFor4KChanges
-    case dirtyStateLostOnZap
-    case accessedLostWithEPT
-    case lpageStatsCountMMIO
-    case removedTableForgotten
-    case flushFlagOverwritten
-    case splitPartsOutOfPlace
-    case writeRightOnReadOnlyPage
-    case accTrackRestoreUpgradesWrite
-    case mmioGFNLostL1TFBits
-    case mmioMaskOverlapsGeneration
-    case mmioMarkerWithoutReservedBits
-
-    // Direct faults, and what is taken away again.
-    case hostLevelNotClamped
-    case wrongAddressSpaceForHostSize
-    case roLargeSPTENotDropped
-    case hugeFrameNotAligned
-    case lostTableLeaked
-    case prefetchOverSlotEdge
-    case prefetchDuringInvalidation
-    case prefetchIntoReadOnlySlot
-    case splitFailureMeansRetry
-    case invalidSlotTreatedAsMMIO
-    case mmioGenerationPublishedTooEarly
-    case roMemoryWriteTakenForTableWrite
-    case readOnlySlotMappedWritable
-    case momentTakenAfterLookUp
-    case retryCheckSkipped
-    case obsoleteRootNotChecked
-    case mmioGenerationUnchecked
-    case mmioCacheIgnoresSMMSlots
-    case rootsSharedBetweenSpaces
-    case zapAllBoundSkipsTopLevel
-    case rootIterationFiltersAddressSpace
-    case notifierSkipsInvalidRoots
-    case ageingStopsAtFirstLeaf
-    case zapOneFrameShort
-    case zapStopsAtTable
-
-    // The façade: notifiers, flushes, roots, layouts.
-    case hapUnmapWithoutFlush
-    case notifierUnlockBeforeFlush
-    case notifierMissesSecondSlot
-    case invalidationNeverEnds
-    case invpcidFlushSkippedWithTDP
-    case smmFlagClearedMMUNotReset
-    case setEventsTogglesSMMWithoutReset
-    case prefaultIgnoresObsoleteRequest
-    case flushRequestIgnored
-    case newRootNotFlushed
-    case rootReferenceLeaked
-    case flushMissesLastProcessor
-    case deletedSlotNotZapped
-    case movedSlotNotZapped
-    case readersNotAwaited
-    case memslotsReadOutsideGuard
-    case prefaultDeadlocksSlotDelete
-    case accessedDirtyNotAskedFor
-
+#if MUTATIONS
+  extension Mutation {
     // One word that every place reads; it is set before a machine is made.
     private static let current = Atomic<UInt16>(0)
 
-    /// Whether this bug is in the machine now.
-    public var isActive: Bool { Self.current.load(ordering: .relaxed) == rawValue }
+    /// The number of the bug that is in the machine now; 0 for none.
+    @usableFromInline static var activeNumber: UInt16 { current.load(ordering: .relaxed) }
 
     /// The bug that is in the machine now; none at first.
     public static var active: Mutation? {
-      get { Mutation(rawValue: current.load(ordering: .relaxed)) }
+      get { Mutation(rawValue: activeNumber) }
       set { current.store(newValue?.rawValue ?? 0, ordering: .relaxed) }
     }
 

@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What a leaf is made from (KVM: the arguments of `make_spte`).
 public struct LeafRequest: Hashable, Sendable {
@@ -64,12 +61,8 @@ extension EntryEncoding {
     }
     word |= request.frame.number << 12
     var mayWrite = request.rights.contains(.write)
-    #if MUTATIONS
-      let believes = request.host == .writable || Mutation.writeRightOnReadOnlyPage.isActive
-      if believes { word |= hostWritable } else { mayWrite = false }
-    #else
-      if request.host == .writable { word |= hostWritable } else { mayWrite = false }
-    #endif
+    let believes = request.host == .writable || Mutation.writeRightOnReadOnlyPage.isActive
+    if believes { word |= hostWritable } else { mayWrite = false }
     if mayWrite {
       word |= SPTELayout.writeBit | mmuWritable
       let keepsDirtyState = old.isPresentLeaf(at: request.level) && old.isWritable
@@ -103,12 +96,8 @@ extension EntryEncoding {
     if rights.contains(.user) { access |= user }
     word |= access & mmioAccess
     let field = format == .ept ? SPTELayout.MMIO.addressEPT : SPTELayout.MMIO.addressNPT
-    #if MUTATIONS
-      let kept: UInt64 = Mutation.mmioGFNLostL1TFBits.isActive ? 0xF_FFFF : .max
-      word = field.setting(frame.number & kept, in: word)
-    #else
-      word = field.setting(frame.number, in: word)
-    #endif
+    let kept: UInt64 = Mutation.mmioGFNLostL1TFBits.isActive ? 0xF_FFFF : .max
+    word = field.setting(frame.number & kept, in: word)
     word = SPTELayout.MMIO.generationLow.setting(generation & 0xFF, in: word)
     word = SPTELayout.MMIO.generationHigh.setting(generation >> 8 & 0x7FF, in: word)
     return SPTE(raw: word)
@@ -120,12 +109,8 @@ extension EntryEncoding {
   /// * `index`: which of the 512 parts.
   public func part(_ index: Int, of large: SPTE, at level: Level) -> SPTE {
     guard let below = level.below else { preconditionFailure("a 4 KiB page has no parts") }
-    #if MUTATIONS
-      let step = Mutation.splitPartsOutOfPlace.isActive ? 0 : below.frameCount
-      let frame = large.frame + UInt64(index) * step
-    #else
-      let frame = large.frame + UInt64(index) * below.frameCount
-    #endif
+    let step = Mutation.splitPartsOutOfPlace.isActive ? 0 : below.frameCount
+    let frame = large.frame + UInt64(index) * step
     let cleared = SPTELayout.frameMask | (below == .page4K ? SPTELayout.pageSizeBit : 0)
     return large.setting(frame.number << 12, clearing: cleared)
   }
@@ -148,13 +133,11 @@ extension EntryEncoding {
   /// `restore_acc_track_spte`).
   public func restoringRights(_ entry: SPTE) -> SPTE {
     let rights = (entry.raw >> Self.savedShift) & Self.savedRights
-    #if MUTATIONS
-      if Mutation.accTrackRestoreUpgradesWrite.isActive {
-        return entry.setting(
-          rights | SPTELayout.writeBit,
-          clearing: trackedRights | Self.savedRights << Self.savedShift)
-      }
-    #endif
+    if Mutation.accTrackRestoreUpgradesWrite.isActive {
+      return entry.setting(
+        rights | SPTELayout.writeBit,
+        clearing: trackedRights | Self.savedRights << Self.savedShift)
+    }
     return entry.setting(
       rights, clearing: trackedRights | Self.savedRights << Self.savedShift)
   }

@@ -1,9 +1,6 @@
 public import MachineEvents
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What an entry of ours says under this encoding.
 extension EntryEncoding {
@@ -82,11 +79,9 @@ extension EntryEncoding {
 
   /// Whether the entry says "device" (KVM: `is_mmio_spte`).
   public func isMMIO(_ entry: SPTE) -> Bool {
-    #if MUTATIONS
-      if Mutation.mmioMaskOverlapsGeneration.isActive {
-        return cachesMMIO && entry.raw & (mmioMask | 1 << 5) == mmioValue
-      }
-    #endif
+    if Mutation.mmioMaskOverlapsGeneration.isActive {
+      return cachesMMIO && entry.raw & (mmioMask | 1 << 5) == mmioValue
+    }
     return cachesMMIO && entry.raw & mmioMask == mmioValue
   }
 

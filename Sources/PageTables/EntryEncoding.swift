@@ -1,8 +1,5 @@
+import Mutations
 import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// How this machine spells its own entries: masks chosen once, from the processor's vendor and
 /// features (KVM: the `shadow_*_mask` globals, as one value).
@@ -90,11 +87,7 @@ public struct EntryEncoding: Hashable, Sendable {
     format = .npt
     hasAccessedDirty = true
     self.physicalBits = UInt8(physicalBits)
-    #if MUTATIONS
-      cachesMMIO = physicalBits < 52 || Mutation.mmioMarkerWithoutReservedBits.isActive
-    #else
-      cachesMMIO = physicalBits < 52
-    #endif
+    cachesMMIO = physicalBits < 52 || Mutation.mmioMarkerWithoutReservedBits.isActive
     present = SPTELayout.NPT.present.mask
     user = SPTELayout.NPT.user.mask
     execute = 0

@@ -1,10 +1,7 @@
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What came of an attempt to change an entry.
 public enum EntryChange: ~Copyable {
@@ -28,11 +25,9 @@ extension PageTables {
     if interleaver.loses(.beforeEntryExchange, place.frame.number) { return .lost }
     let found = memory.compareExchangeEntry(
       expected: old.raw, desired: new.raw, at: place.address)
-    #if MUTATIONS
-      if Mutation.lostExchangeTakenAsSuccess.isActive && found != old.raw {
-        return .changed(PendingFlush(place.frame, place.level))
-      }
-    #endif
+    if Mutation.lostExchangeTakenAsSuccess.isActive && found != old.raw {
+      return .changed(PendingFlush(place.frame, place.level))
+    }
     guard found == old.raw else { return .lost }
     return .changed(account(old, new, at: place, under: .shared, host))
   }
@@ -46,13 +41,11 @@ extension PageTables {
   ) -> PendingFlush {
     interleaver.reach(.beforeEntryReplacement, place.frame.number)
     var actual = old
-    #if MUTATIONS
-      if Mutation.nonAtomicVolatileSPTEUpdate.isActive {
-        interleaver.reach(.beforeEntryExchange)
-        memory.setEntry(new.raw, at: place.address)
-        return account(old, new, at: place, under: .exclusive, host)
-      }
-    #endif
+    if Mutation.nonAtomicVolatileSPTEUpdate.isActive {
+      interleaver.reach(.beforeEntryExchange)
+      memory.setEntry(new.raw, at: place.address)
+      return account(old, new, at: place, under: .exclusive, host)
+    }
     if old.isPresentLeaf(at: place.level) && encoding.hasVolatileBits(old) {
       actual = SPTE(raw: memory.exchangeEntry(new.raw, at: place.address))
     } else {
@@ -108,22 +101,18 @@ extension PageTables {
     precondition(
       !(wasLeaf && isLeaf && old.frame != new.frame),
       "a mapping moves to another frame only through an empty entry")
-    #if MUTATIONS
-      if Mutation.lpageStatsCountMMIO.isActive && encoding.isMMIO(new) && new.raw >> 7 & 1 == 1 {
-        count(1, at: .page2M)
-      }
-    #endif
+    if Mutation.lpageStatsCountMMIO.isActive && encoding.isMMIO(new) && new.raw >> 7 & 1 == 1 {
+      count(1, at: .page2M)
+    }
     if wasLeaf != isLeaf { count(isLeaf ? 1 : -1, at: place.level) }
     if wasLeaf {
       markHostPage(old, unless: isLeaf ? new : nil, host)
       if !isLeaf || encoding.owesFlush(from: old, to: new) { flush.owe(place.frame, place.level) }
     }
-    #if MUTATIONS
-      if Mutation.flushOnlyFor4KChanges.isActive && place.level > .page4K {
-        flush.settle()
-        flush = PendingFlush()
-      }
-    #endif
+    if Mutation.flushOnlyFor4KChanges.isActive && place.level > .page4K {
+      flush.settle()
+      flush = PendingFlush()
+    }
     if old.isPresentTable(at: place.level) && !new.isPresentTable(at: place.level) {
       removeTable(old.frame, under: side, host)
       flush.owe(place.frame, place.level)
@@ -133,10 +122,8 @@ extension PageTables {
 
   /// Tells the host what a mapping that goes, or loses its marks, knew of its page.
   private func markHostPage(_ old: SPTE, unless new: SPTE?, _ host: borrowing HostMemory) {
-    #if MUTATIONS
-      if Mutation.dirtyStateLostOnZap.isActive { return }
-      if Mutation.accessedLostWithEPT.isActive && !encoding.hasAccessedDirty { return }
-    #endif
+    if Mutation.dirtyStateLostOnZap.isActive { return }
+    if Mutation.accessedLostWithEPT.isActive && !encoding.hasAccessedDirty { return }
     let stillDirty = new.map { encoding.isDirty($0) } ?? false
     if encoding.isDirty(old) && !stillDirty { host.records.markDirty(old.frame) }
     let stillAccessed = new.map { encoding.isAccessed($0) } ?? false
@@ -160,9 +147,7 @@ extension PageTables {
     _ frame: HostFrame, under side: Exclusivity, _ host: borrowing HostMemory
   ) {
     let id = page(of: frame, host)
-    #if MUTATIONS
-      if Mutation.removedTableForgotten.isActive { return retire(id) }
-    #endif
+    if Mutation.removedTableForgotten.isActive { return retire(id) }
     let row = arena[id]
     for index in 0..<512 {
       let covered = row.guestFrame + UInt64(index) * row.role.level.frameCount

@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// A debt: processors may still hold translations of these frames that the tables no longer give.
 ///
@@ -38,9 +35,7 @@ public struct PendingFlush: ~Copyable {
 
   /// Takes another debt over.
   public mutating func add(_ other: consuming PendingFlush) {
-    #if MUTATIONS
-      if Mutation.flushFlagOverwritten.isActive { (start, end) = (0, 0) }
-    #endif
+    if Mutation.flushFlagOverwritten.isActive { (start, end) = (0, 0) }
     if other.isOwed {
       start = isOwed ? min(start, other.start) : other.start
       end = max(end, other.end)

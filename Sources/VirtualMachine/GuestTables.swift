@@ -1,12 +1,9 @@
 import GuestMemory
 import HostMemory
+import Mutations
 import PageTables
 import PagingUnits
 import X86Paging
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The guest's tables as the hypervisor reads them: through memslots and the host process, never
 /// through tables of ours (KVM: `kvm_read_guest`, `kvm_vcpu_gfn_to_hva_prot`).
@@ -37,11 +34,7 @@ import X86Paging
         // SAFETY: the machine stays in place.
         let memory = unsafe machine.pointee.tables.memory
         let result = unsafe machine.pointee.process.withPage(at: host, for: access) { place in
-          #if MUTATIONS
-            body(memory, Mutation.gpteADWrittenToWrongFrame.isActive ? found : place)
-          #else
-            body(memory, place)
-          #endif
+          body(memory, Mutation.gpteADWrittenToWrongFrame.isActive ? found : place)
         }
         // The page may have gone since it was looked up; then it is looked up again.
         if let result { return .done(result) }
@@ -124,14 +117,12 @@ extension VirtualMachine {
     case .address(let host):
       switch process.lookUp(host, for: access, telling: self) {
       case .page(let page):
-        #if MUTATIONS
-          if Mutation.gpteADWrittenToWrongFrame.isActive, access == .write, let slot,
-            page.content == .special
-          {
-            let offset = address.raw - slot.baseFrame.address.raw
-            return .at(HostPhysical(offset), .page4K, host + address.pageOffset)
-          }
-        #endif
+        if Mutation.gpteADWrittenToWrongFrame.isActive, access == .write, let slot,
+          page.content == .special
+        {
+          let offset = address.raw - slot.baseFrame.address.raw
+          return .at(HostPhysical(offset), .page4K, host + address.pageOffset)
+        }
         return .at(
           page.frame.address + address.pageOffset, process.mappingLevel(at: host),
           host + address.pageOffset)

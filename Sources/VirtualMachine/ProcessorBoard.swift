@@ -1,10 +1,7 @@
 import MachineEvents
+import Mutations
 import PagingUnits
 import Synchronization
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What a processor has to do before it enters the guest again (KVM: `KVM_REQ_*`).
 struct ProcessorRequests: OptionSet, Sendable {
@@ -99,12 +96,8 @@ struct ProcessorRequests: OptionSet, Sendable {
   ///
   /// It tells whether any had to be waited for.
   @discardableResult func requestOfAll(_ request: ProcessorRequests) -> Bool {
-    #if MUTATIONS
-      let isShort = Mutation.flushMissesLastProcessor.isActive && request == .flush
-      for processor in 0..<(isShort ? count - 1 : count) { self.request(request, of: processor) }
-    #else
-      for processor in 0..<count { self.request(request, of: processor) }
-    #endif
+    let isShort = Mutation.flushMissesLastProcessor.isActive && request == .flush
+    for processor in 0..<(isShort ? count - 1 : count) { self.request(request, of: processor) }
     interleaver.reach(.requestsPosted)
     var hadToWait = false
     for processor in 0..<count {

@@ -1,13 +1,10 @@
 import DirectMMU
 import HardwareModel
 import MachineEvents
+import Mutations
 import PageTables
 public import PagingUnits
 import X86Paging
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The trip of an access: the processor walks, exits, the MMU makes it so, the processor retries.
 extension VirtualMachine {
@@ -44,11 +41,7 @@ extension VirtualMachine {
     let processor = unsafe processor(number)
     // SAFETY: the board lives as long as the machine; the processor is the caller's own.
     let board = unsafe board
-    #if MUTATIONS
-      if !Mutation.memslotsReadOutsideGuard.isActive { tables.quiet.enter(number) }
-    #else
-      tables.quiet.enter(number)
-    #endif
+    if !Mutation.memslotsReadOutsideGuard.isActive { tables.quiet.enter(number) }
     defer { tables.quiet.leave(number) }
     var last = GuestPhysical(0)
     for _ in 0..<configuration.retryLimit {
@@ -87,12 +80,8 @@ extension VirtualMachine {
       // Write-back (6), the number of levels less one, and A/D use in bit 6 (KVM:
       // `construct_eptp`).
       let levels = UInt64(configuration.rootLevel.depth) - 1
-      #if MUTATIONS
-        let asks = tables.encoding.hasAccessedDirty && !Mutation.accessedDirtyNotAskedFor.isActive
-        let accessedDirty: UInt64 = asks ? 1 << 6 : 0
-      #else
-        let accessedDirty: UInt64 = tables.encoding.hasAccessedDirty ? 1 << 6 : 0
-      #endif
+      let asks = tables.encoding.hasAccessedDirty && !Mutation.accessedDirtyNotAskedFor.isActive
+      let accessedDirty: UInt64 = asks ? 1 << 6 : 0
       return .ept(eptp: frame | 6 | levels << 3 | accessedDirty)
     case .amd:
       return .npt(
@@ -115,12 +104,10 @@ extension VirtualMachine {
     case .fixed, .spurious, .writeProtected: return nil
     case .retry:
       // Whoever is in the way has to get on first, and may be waiting for this look to end.
-      #if MUTATIONS
-        if Mutation.prefaultDeadlocksSlotDelete.isActive {
-          tables.interleaver.reach(.waitingForLock)
-          return nil
-        }
-      #endif
+      if Mutation.prefaultDeadlocksSlotDelete.isActive {
+        tables.interleaver.reach(.waitingForLock)
+        return nil
+      }
       tables.quiet.leave(number)
       tables.interleaver.reach(.waitingForLock)
       tables.quiet.enter(number)

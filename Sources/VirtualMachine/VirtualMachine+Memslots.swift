@@ -2,12 +2,9 @@ import DirectMMU
 public import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The memslot door, as a VMM sees it (KVM: `KVM_SET_USER_MEMORY_REGION`).
 extension VirtualMachine {
@@ -21,14 +18,10 @@ extension VirtualMachine {
     guard var change = try slots.prepare(region) else { return }
     if change.needsInvalidPhase {
       swap(&change) { (slots, change) in slots.publishInvalid(&change) }
-      #if MUTATIONS
-        let isKept =
-          change.kind == .delete
-          ? Mutation.deletedSlotNotZapped.isActive : Mutation.movedSlotNotZapped.isActive
-        if !isKept { zapEverything() }
-      #else
-        zapEverything()
-      #endif
+      let isKept =
+        change.kind == .delete
+        ? Mutation.deletedSlotNotZapped.isActive : Mutation.movedSlotNotZapped.isActive
+      if !isKept { zapEverything() }
     }
     do throws(MemslotError) {
       try slots.prepareMetadata(&change)
@@ -66,9 +59,7 @@ extension VirtualMachine {
   /// Waits until every look at tables or memslots that is under way has ended (KVM:
   /// `synchronize_srcu_expedited`).
   private func waitForReaders() {
-    #if MUTATIONS
-      if Mutation.readersNotAwaited.isActive { return }
-    #endif
+    if Mutation.readersNotAwaited.isActive { return }
     let stamp = tables.quiet.stamp()
     while !tables.quiet.hasPassed(stamp) { tables.interleaver.reach(.waitingForLock) }
   }

@@ -2,12 +2,9 @@ import DirectMMU
 import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The host door: what the host process does to its pages, the machine's tables follow (KVM:
 /// `kvm_mmu_notifier_ops`).
@@ -29,23 +26,18 @@ extension VirtualMachine: HostNotifier {
           isBegun = true
         }
         slots.invalidations.add(part.frames)
-        #if MUTATIONS
-          let owed = direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host)
-          if Mutation.hapUnmapWithoutFlush.isActive {
-            owed.settle()
-          } else if Mutation.notifierUnlockBeforeFlush.isActive {
-            tables.lock.unlockExclusive()
-            tables.interleaver.reach(.insideInvalidation)
-            owed.pay(tables.flusher)
-            tables.lock.lockExclusive()
-          } else {
-            owed.pay(tables.flusher)
-          }
-          if Mutation.notifierMissesSecondSlot.isActive { break }
-        #else
-          direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host).pay(
-            tables.flusher)
-        #endif
+        let owed = direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host)
+        if Mutation.hapUnmapWithoutFlush.isActive {
+          owed.settle()
+        } else if Mutation.notifierUnlockBeforeFlush.isActive {
+          tables.lock.unlockExclusive()
+          tables.interleaver.reach(.insideInvalidation)
+          owed.pay(tables.flusher)
+          tables.lock.lockExclusive()
+        } else {
+          owed.pay(tables.flusher)
+        }
+        if Mutation.notifierMissesSecondSlot.isActive { break }
       }
     }
     if isBegun {
@@ -60,13 +52,9 @@ extension VirtualMachine: HostNotifier {
       // The host has made its change.
       tables.interleaver.reach(.insideInvalidation)
       tables.lock.lockExclusive()
-      #if MUTATIONS
-        if !Mutation.invalidationNeverEnds.isActive {
-          slots.invalidations.end(letting: tables.interleaver)
-        }
-      #else
+      if !Mutation.invalidationNeverEnds.isActive {
         slots.invalidations.end(letting: tables.interleaver)
-      #endif
+      }
       tables.lock.unlockExclusive()
     }
     slots.invalidations.notifierEnded()

@@ -2,12 +2,9 @@ import DirectMMU
 public import HardwareModel
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// What a processor does besides accesses.
 extension VirtualMachine {
@@ -31,10 +28,8 @@ extension VirtualMachine {
     // SAFETY: the processor is the caller's own.
     guard unsafe processor(number).pointee.space != space else { return }
     unsafe processor(number).pointee.space = space
-    #if MUTATIONS
-      if Mutation.smmFlagClearedMMUNotReset.isActive && space == .normal { return }
-      if Mutation.setEventsTogglesSMMWithoutReset.isActive && space != .normal { return }
-    #endif
+    if Mutation.smmFlagClearedMMUNotReset.isActive && space == .normal { return }
+    if Mutation.setEventsTogglesSMMWithoutReset.isActive && space != .normal { return }
     dropRoot(number)
   }
 
@@ -48,14 +43,12 @@ extension VirtualMachine {
   public func invalidate(_ number: Int, _ what: Invalidation) {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
-    #if MUTATIONS
-      if Mutation.invpcidFlushSkippedWithTDP.isActive {
-        switch what {
-        case .space, .allSpaces, .linearAddressIn: return
-        default: break
-        }
+    if Mutation.invpcidFlushSkippedWithTDP.isActive {
+      switch what {
+      case .space, .allSpaces, .linearAddressIn: return
+      default: break
       }
-    #endif
+    }
     if case .linearAddress = what { unsafe processor.pointee.counters.add(to: .invlpg) }
     let registers = unsafe processor.pointee.registers
     unsafe processor.pointee.hardware.invalidate(what, registers)
@@ -88,20 +81,16 @@ extension VirtualMachine {
     // SAFETY: the board lives as long as the machine; the processor is the caller's own.
     let requests = unsafe board.pointee.takeRequests(number)
     let processor = unsafe processor(number)
-    #if MUTATIONS
-      if Mutation.prefaultIgnoresObsoleteRequest.isActive {
-        if requests.contains(.flush) { flush(number) }
-        return
-      }
-    #endif
+    if Mutation.prefaultIgnoresObsoleteRequest.isActive {
+      if requests.contains(.flush) { flush(number) }
+      return
+    }
     if requests.contains(.freeObsoleteRoots), unsafe processor.pointee.root != .none,
       unsafe direct.isObsolete(processor.pointee.root, tables)
     {
       dropRoot(number)
     }
-    #if MUTATIONS
-      if Mutation.flushRequestIgnored.isActive { return }
-    #endif
+    if Mutation.flushRequestIgnored.isActive { return }
     if requests.contains(.flush) { flush(number) }
   }
 
@@ -116,14 +105,10 @@ extension VirtualMachine {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
     guard unsafe processor.pointee.root != .none else { return }
-    #if MUTATIONS
-      // SAFETY: the processor is the caller's own.
-      if !Mutation.rootReferenceLeaked.isActive {
-        unsafe direct.putRoot(processor.pointee.root, tables)
-      }
-    #else
+    // SAFETY: the processor is the caller's own.
+    if !Mutation.rootReferenceLeaked.isActive {
       unsafe direct.putRoot(processor.pointee.root, tables)
-    #endif
+    }
     unsafe processor.pointee.root = .none
     unsafe processor.pointee.faultState.mmio.forget()
     tables.reclaim(to: process.host)
@@ -140,9 +125,7 @@ extension VirtualMachine {
     let root = unsafe direct.root(
       of: processor.pointee.space, tables, &processor.pointee.faultState.cache)
     unsafe processor.pointee.root = root
-    #if MUTATIONS
-      if Mutation.newRootNotFlushed.isActive { return true }
-    #endif
+    if Mutation.newRootNotFlushed.isActive { return true }
     flush(number)
     unsafe board.pointee.requestOutsideFlush(number)
     return true

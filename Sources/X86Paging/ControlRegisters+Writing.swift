@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 extension ControlRegisters {
   /// Whether long mode is active (EFER.LMA).
@@ -57,12 +54,8 @@ extension ControlRegisters {
     if after.hasPDPTEs && changed & loading != 0 { effects.insert(.reloadPDPTEs) }
     if CR0Layout.paging.isSet(in: changed) {
       effects.insert(.resetContext)
-      #if MUTATIONS
-        let flushes = !Mutation.pagingEndFlushesNothing.isActive
-        if !CR0Layout.paging.isSet(in: value) && flushes { effects.insert(.flushAll) }
-      #else
-        if !CR0Layout.paging.isSet(in: value) { effects.insert(.flushAll) }
-      #endif
+      let flushes = !Mutation.pagingEndFlushesNothing.isActive
+      if !CR0Layout.paging.isSet(in: value) && flushes { effects.insert(.flushAll) }
     } else if CR0Layout.writeProtect.isSet(in: changed) && CR0Layout.paging.isSet(in: value) {
       effects.insert(.refreshRules)
     }
@@ -106,9 +99,7 @@ extension ControlRegisters {
       | CR4Layout.accessPrevention.mask | CR4Layout.protectionKeys.mask
     if changed & role != 0 { effects.insert(.resetContext) }
     if identifies && !identified { effects.insert(.dropShadowRoots) }
-    #if MUTATIONS
-      if Mutation.globalToggleKeepsGlobals.isActive { return .written(after, effects) }
-    #endif
+    if Mutation.globalToggleKeepsGlobals.isActive { return .written(after, effects) }
     if CR4Layout.globalPages.isSet(in: changed) || (identified && !identifies) {
       effects.insert(.flushAll)
     } else if CR4Layout.physicalAddressExtension.isSet(in: changed)
@@ -136,9 +127,7 @@ extension ControlRegisters {
     var after = self
     after.cr3 = stored
     var effects: ControlWriteEffects = keeps ? [] : .flushContext
-    #if MUTATIONS
-      if Mutation.cr3LoadFlushesNothing.isActive { effects = [] }
-    #endif
+    if Mutation.cr3LoadFlushesNothing.isActive { effects = [] }
     if hasPDPTEs { effects.insert(.reloadPDPTEs) }
     if stored != cr3 { effects.insert(.newRoot) }
     return .written(after, effects)

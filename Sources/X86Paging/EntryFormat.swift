@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// How the entries of a guest's tables are laid out, as masks: the geometry of a walk as a value.
 ///
@@ -103,9 +100,7 @@ public struct EntryFormat: Hashable, Sendable {
   public func pageAddress(of word: UInt64, at depth: Int) -> UInt64 {
     let page = word & frameMask & ~(byteCount(at: depth) &- 1)
     guard depth > 1 else { return page }
-    #if MUTATIONS
-      if Mutation.highFrameBitsLost.isActive { return page }
-    #endif
+    if Mutation.highFrameBitsLost.isActive { return page }
     return page | ((word & highFrameMask) &<< 19)
   }
 }

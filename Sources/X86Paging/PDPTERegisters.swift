@@ -1,8 +1,5 @@
+public import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  public import Mutations
-#endif
 
 /// What became of loading the PDPTE registers of PAE paging.
 public enum PDPTELoad: Sendable {
@@ -32,11 +29,7 @@ extension WalkRules {
     cr3: UInt64, in memory: inout Memory
   ) -> PDPTELoad {
     var registers = InlineArray<4, UInt64>(repeating: 0)
-    #if MUTATIONS
-      let start = cr3 & (Mutation.pdptesReadFromPageStart.isActive ? 0xFFFF_F000 : 0xFFFF_FFE0)
-    #else
-      let start = cr3 & 0xFFFF_FFE0
-    #endif
+    let start = cr3 & (Mutation.pdptesReadFromPageStart.isActive ? 0xFFFF_F000 : 0xFFFF_FFE0)
     for index in 0..<4 {
       switch memory.entry(at: GuestPhysical(start &+ UInt64(index &* 8))) {
       case .absent: return .absent

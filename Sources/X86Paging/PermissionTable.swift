@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Who may do what with a page, as a truth table that is computed once (KVM: `permissions`,
 /// `pkru_mask`).
@@ -49,11 +46,9 @@ public struct PermissionTable: Sendable {
           refusals[index] |= 1 << rights
         }
       }
-      #if MUTATIONS
-        if Mutation.stalePKRUMask.isActive {
-          keyMask |= Self.heededKeyBits(Request(index), controls) << (2 * UInt32(index))
-        }
-      #endif
+      if Mutation.stalePKRUMask.isActive {
+        keyMask |= Self.heededKeyBits(Request(index), controls) << (2 * UInt32(index))
+      }
       guard controls.contains(.protectionKeys) else { continue }
       keyMask |= Self.heededKeyBits(Request(index), controls) << (2 * UInt32(index))
     }
@@ -97,17 +92,15 @@ public struct PermissionTable: Sendable {
     _ request: Request, _ rights: AccessRights, _ controls: Controls
   ) -> Bool {
     let userPage = rights.contains(.user)
-    #if MUTATIONS
-      if Mutation.supervisorPagesOpenToUser.isActive && request.isUser && !userPage { return false }
-      if Mutation.supervisorFetchesUserPages.isActive && request.isFetch && !request.isUser {
-        return false
-      }
-      if Mutation.supervisorReachesUserPages.isActive && !request.isFetch && !request.isUser
-        && userPage
-      {
-        return false
-      }
-    #endif
+    if Mutation.supervisorPagesOpenToUser.isActive && request.isUser && !userPage { return false }
+    if Mutation.supervisorFetchesUserPages.isActive && request.isFetch && !request.isUser {
+      return false
+    }
+    if Mutation.supervisorReachesUserPages.isActive && !request.isFetch && !request.isUser
+      && userPage
+    {
+      return false
+    }
     if request.isUser && !userPage { return true }
     if request.isWrite && !rights.contains(.write)
       && (request.isUser || controls.contains(.writeProtect))
@@ -142,14 +135,9 @@ public struct PermissionTable: Sendable {
     of code: PageFaultErrorCode, rights: AccessRights, key: UInt64, pkru: UInt32,
     alignmentCheck: Bool
   ) -> PageFaultErrorCode {
-    #if MUTATIONS
-      let exempts = Mutation.implicitAccessExempt.isActive
-      let bound = code.rawValue & neverExempt.rawValue != 0 && !exempts
-      let asked = code.rawValue & (Mutation.errorCodeHighBitsIndexTable.isActive ? .max : 0b10110)
-    #else
-      let bound = code.rawValue & neverExempt.rawValue != 0
-      let asked = code.rawValue & 0b10110
-    #endif
+    let exempts = Mutation.implicitAccessExempt.isActive
+    let bound = code.rawValue & neverExempt.rawValue != 0 && !exempts
+    let asked = code.rawValue & (Mutation.errorCodeHighBitsIndexTable.isActive ? .max : 0b10110)
     let exempt: UInt64 = alignmentCheck && !bound ? 0b1000 : 0
     let index = Int(truncatingIfNeeded: (asked | exempt) &>> 1)
     var refused = (refusals[index] &>> rights.rawValue) & 1 != 0

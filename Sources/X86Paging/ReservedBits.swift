@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// The bits that must be 0 in an entry, by its bit 7 and its level (KVM: `rsvd_bits_validate`).
 public struct ReservedBits: Sendable {
@@ -68,24 +65,20 @@ public struct ReservedBits: Sendable {
       let top = high | 1 << 7 | (features.vendor == .amd ? 1 << 8 : 0)
       setBoth(.level5, top)
       setBoth(.level4, top)
-      #if MUTATIONS
-        if Mutation.psBitIgnoredInUpperLevels.isActive {
-          setBoth(.level5, top & ~(1 << 7))
-          setBoth(.level4, top & ~(1 << 7))
-        }
-      #endif
+      if Mutation.psBitIgnoredInUpperLevels.isActive {
+        setBoth(.level5, top & ~(1 << 7))
+        setBoth(.level4, top & ~(1 << 7))
+      }
       self[0, .page1G] = high
       self[1, .page1G] = high | (features.hasGigabytePages ? bits(13...29) : 1 << 7)
       self[0, .page2M] = high
       self[1, .page2M] = high | bits(13...20)
       setBoth(.page4K, high)
     }
-    #if MUTATIONS
-      if Mutation.superpageLowBitsUnchecked.isActive {
-        self[1, .page2M] &= ~bits(13...20)
-        self[1, .page1G] &= ~bits(13...29)
-      }
-    #endif
+    if Mutation.superpageLowBitsUnchecked.isActive {
+      self[1, .page2M] &= ~bits(13...20)
+      self[1, .page1G] &= ~bits(13...29)
+    }
   }
 
   /// The bits of EPT-shaped tables (KVM: `__reset_rsvds_bits_mask_ept`).

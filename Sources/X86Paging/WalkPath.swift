@@ -1,8 +1,5 @@
+public import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  public import Mutations
-#endif
 
 /// One entry that a walk read.
 public struct WalkStep: Hashable, Sendable {
@@ -56,13 +53,11 @@ public struct WalkPath: Sendable {
 
   /// Notes an entry one level further down.
   @inlinable public mutating func append(_ step: WalkStep, at depth: Int) {
-    #if MUTATIONS
-      if Mutation.walkerArraysFourLevels.isActive && depth == 5 {
-        steps[0] = step
-        lowestDepth = depth
-        return
-      }
-    #endif
+    if Mutation.walkerArraysFourLevels.isActive && depth == 5 {
+      steps[0] = step
+      lowestDepth = depth
+      return
+    }
     steps[depth &- 1] = step
     lowestDepth = depth
   }

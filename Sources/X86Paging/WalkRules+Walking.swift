@@ -1,8 +1,5 @@
+public import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  public import Mutations
-#endif
 
 // `@inlinable` in this file: a walk is generic over its memory, which lives in other modules, and
 // a generic that crosses a module bare costs five times a specialised one.
@@ -32,11 +29,9 @@ extension WalkRules {
       let index = Int(truncatingIfNeeded: linear &>> 30)
       root = registers.pdptes[index]
       let place = GuestPhysical((registers.cr3 & 0xFFFF_FFE0) &+ UInt64(index &* 8))
-      #if MUTATIONS
-        if Mutation.pdpteReadOnEachWalk.isActive, case .entry(let word) = memory.entry(at: place) {
-          root = word
-        }
-      #endif
+      if Mutation.pdpteReadOnEachWalk.isActive, case .entry(let word) = memory.entry(at: place) {
+        root = word
+      }
       start.append(WalkStep(entry: root, address: place, rightsAbove: .all), at: 3)
       guard root & 1 != 0 else { return absentRegister(asked, start) }
     }
@@ -107,12 +102,8 @@ extension WalkRules {
     _ wrong: PageFaultErrorCode, _ cause: WalkFault.Cause, _ asked: PageFaultErrorCode,
     _ path: WalkPath, _ level: Level, _ rights: AccessRights
   ) -> GuestWalk {
-    #if MUTATIONS
-      let reports = reportsFetch || Mutation.fetchAlwaysReported.isActive
-      let told = reports ? asked : asked.subtracting(.fetch)
-    #else
-      let told = reportsFetch ? asked : asked.subtracting(.fetch)
-    #endif
+    let reports = reportsFetch || Mutation.fetchAlwaysReported.isActive
+    let told = reports ? asked : asked.subtracting(.fetch)
     let code = wrong.union(told).subtracting(.synthetic)
     return GuestWalk(
       .fault(WalkFault(code: code, cause: cause, level: level, rights: rights)), path)
@@ -147,22 +138,14 @@ extension WalkRules {
         }
         path.append(
           WalkStep(entry: word, address: place, rightsAbove: format.rights(gathered)), at: depth)
-        #if MUTATIONS
-          let mustStop = depth == 1 && !Mutation.walkPastLevel1.isActive
-          let isLeaf = mustStop || word & format.pageSizeBit != 0
-        #else
-          let isLeaf = depth == 1 || word & format.pageSizeBit != 0
-        #endif
+        let mustStop = depth == 1 && !Mutation.walkPastLevel1.isActive
+        let isLeaf = mustStop || word & format.pageSizeBit != 0
         let granted = isLeaf ? 0 : format.unaccumulatedRights
-        #if MUTATIONS
-          if Mutation.rightsOfLeafOnly.isActive && isLeaf { gathered = .max }
-        #endif
+        if Mutation.rightsOfLeafOnly.isActive && isLeaf { gathered = .max }
         gathered &= format.contribution(of: word) | granted
-        #if MUTATIONS
-          if Mutation.absentEntriesChecked.isActive && reserved.isViolated(by: word, at: depth) {
-            return fault(.reserved, .reservedBit, asked, path, Level(depth), [])
-          }
-        #endif
+        if Mutation.absentEntriesChecked.isActive && reserved.isViolated(by: word, at: depth) {
+          return fault(.reserved, .reservedBit, asked, path, Level(depth), [])
+        }
         if word & format.presentMask == 0 {
           return fault([], .absentEntry, asked, path, Level(depth), format.rights(gathered))
         }
@@ -178,16 +161,10 @@ extension WalkRules {
       }
 
       let rights = format.rights(gathered)
-      #if MUTATIONS
-        let loses = depth > 1 && Mutation.pkeyLostOnSuperpage.isActive
-        let refusal = permissions.refusal(
-          of: asked, rights: rights, key: loses ? 0 : (word &>> 59) & 15, pkru: pkru,
-          alignmentCheck: alignmentCheck)
-      #else
-        let refusal = permissions.refusal(
-          of: asked, rights: rights, key: (word &>> 59) & 15, pkru: pkru,
-          alignmentCheck: alignmentCheck)
-      #endif
+      let loses = depth > 1 && Mutation.pkeyLostOnSuperpage.isActive
+      let refusal = permissions.refusal(
+        of: asked, rights: rights, key: loses ? 0 : (word &>> 59) & 15, pkru: pkru,
+        alignmentCheck: alignmentCheck)
       if refusal.rawValue != 0 {
         return fault(refusal, .permission, asked, path, Level(depth), rights)
       }
@@ -230,17 +207,13 @@ extension WalkRules {
     _ path: WalkPath, leaf: Int, dirty: Bool, in memory: inout Memory
   ) -> EntryExchange {
     var depth = hasPDPTERegisters ? 2 : path.rootDepth
-    #if MUTATIONS
-      if Mutation.accessedBitInLeafOnly.isActive { depth = leaf }
-    #endif
+    if Mutation.accessedBitInLeafOnly.isActive { depth = leaf }
     var last = EntryExchange.exchanged
     while depth >= leaf {
       let step = path.steps[depth &- 1]
       var desired = step.entry | format.accessedBit
       if dirty && depth == leaf { desired |= format.dirtyBit }
-      #if MUTATIONS
-        if Mutation.dirtyBitNotSet.isActive { desired = step.entry | format.accessedBit }
-      #endif
+      if Mutation.dirtyBitNotSet.isActive { desired = step.entry | format.accessedBit }
       last = .exchanged
       if desired != step.entry {
         if format.entryShift == 3 {

@@ -1,8 +1,5 @@
+import Mutations
 public import PagingUnits
-
-#if MUTATIONS
-  import Mutations
-#endif
 
 /// Everything that decides a walk except the tables: computed once from the control registers and
 /// read by every walk after.
@@ -70,9 +67,7 @@ public struct WalkRules: Sendable {
   ) -> PermissionTable.Controls {
     var controls: PermissionTable.Controls = []
     if CR0Layout.writeProtect.isSet(in: registers.cr0) { controls.insert(.writeProtect) }
-    #if MUTATIONS
-      if Mutation.cr0WPGuestOwnedStale.isActive { controls.insert(.writeProtect) }
-    #endif
+    if Mutation.cr0WPGuestOwnedStale.isActive { controls.insert(.writeProtect) }
     // 4-byte entries have no execute-disable bit, and fetches are not told apart there either (SDM
     // volume 3A, "Page-Fault Error Codes"; KVM sets the fetch bit whenever EFER.NXE is 1).
     let noExecute = EFERLayout.noExecute.isSet(in: registers.efer)
@@ -91,9 +86,7 @@ public struct WalkRules: Sendable {
 
   /// Whether `address` may be used at all: canonical where that is required.
   public func accepts(_ address: GuestVirtual) -> Bool {
-    #if MUTATIONS
-      if Mutation.canonicalUnchecked.isActive { return true }
-    #endif
+    if Mutation.canonicalUnchecked.isActive { return true }
     return !requiresCanonical || address.isCanonical(width: addressBits)
   }
 }

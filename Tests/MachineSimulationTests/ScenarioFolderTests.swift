@@ -25,8 +25,19 @@ struct ScenarioFolderTests {
     for file in Self.files {
       let scenario = try Self.read(file)
       #expect(names.updateValue(file, forKey: scenario.name) == nil, "\(file): \(scenario.name)")
-      let expectations = scenario.steps.count { !$0.expectation.isAnything }
+      let expectations = Self.expectations(of: scenario.steps)
       #expect(expectations > 0, "\(file) expects nothing")
+    }
+  }
+
+  /// How many steps expect something, those that run interleaved included.
+  private static func expectations(of steps: [Step]) -> Int {
+    steps.reduce(0) { count, step in
+      var inner = 0
+      if case .interleave(let interleaving) = step.operation {
+        inner = interleaving.together.reduce(0) { $0 + expectations(of: $1) }
+      }
+      return count + inner + (step.expectation.isAnything ? 0 : 1)
     }
   }
 
