@@ -148,34 +148,64 @@ import Synchronization
 
   // MARK: Bytes
 
+  // A processor may be walking or marking the very bytes. Aligned words are therefore copied in one
+  // piece each, in no order among them.
+
+  private func byte(_ address: HostPhysical) -> UnsafeMutablePointer<Atomic<UInt8>> {
+    // SAFETY: in bounds; `Atomic<UInt8>` has the layout of `UInt8`.
+    unsafe pointer(address, 1).assumingMemoryBound(to: Atomic<UInt8>.self)
+  }
+
   /// Copies bytes out of the arena.
   public func read(into bytes: inout MutableRawSpan, from address: HostPhysical) {
-    let source = unsafe pointer(address, UInt64(bytes.byteCount))
-    // SAFETY: both sides are in bounds for the span's size; a span never overlaps the arena.
-    unsafe bytes.withUnsafeMutableBytes { target in
-      unsafe target.copyMemory(
-        from: UnsafeRawBufferPointer(start: source, count: target.count))
+    let count = bytes.byteCount
+    precondition(contains(address, count: UInt64(count)), "bytes are read inside the arena")
+    var offset = 0
+    while offset < count {
+      let here = address + UInt64(offset)
+      if here.raw & 7 == 0, count - offset >= 8 {
+        // SAFETY: `word` is in bounds, and so is the span's part.
+        let value = unsafe word(here).pointee.load(ordering: .relaxed)
+        bytes.storeBytes(of: value, toByteOffset: offset, as: UInt64.self)
+        offset += 8
+      } else {
+        // SAFETY: `byte` is in bounds, and so is the span's.
+        let value = unsafe byte(here).pointee.load(ordering: .relaxed)
+        bytes.storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
+        offset += 1
+      }
     }
   }
 
   /// Copies bytes into the arena.
   public func write(_ bytes: RawSpan, to address: HostPhysical) {
-    let target = unsafe pointer(address, UInt64(bytes.byteCount))
-    // SAFETY: both sides are in bounds for the span's size; a span never overlaps the arena.
-    unsafe bytes.withUnsafeBytes { source in
-      guard let start = source.baseAddress else { return }
-      unsafe target.copyMemory(from: start, byteCount: source.count)
+    let count = bytes.byteCount
+    precondition(contains(address, count: UInt64(count)), "bytes are written inside the arena")
+    var offset = 0
+    while offset < count {
+      let here = address + UInt64(offset)
+      if here.raw & 7 == 0, count - offset >= 8 {
+        // SAFETY: `word` is in bounds, and so is the span's part.
+        let value = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        unsafe word(here).pointee.store(value, ordering: .relaxed)
+        offset += 8
+      } else {
+        // SAFETY: `byte` is in bounds, and so is the span's.
+        let value = unsafe bytes.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+        unsafe byte(here).pointee.store(value, ordering: .relaxed)
+        offset += 1
+      }
     }
   }
 
-  /// Copies a whole frame.
+  /// Copies a whole frame that no processor reaches meanwhile.
   public func copyFrame(from source: HostFrame, to target: HostFrame) {
     let from = unsafe pointer(source.address, 4096)
     // SAFETY: both frames are in bounds; equal frames copy onto themselves.
     unsafe pointer(target.address, 4096).copyMemory(from: from, byteCount: 4096)
   }
 
-  /// Fills a whole frame with one 8-byte word.
+  /// Fills a whole frame, which nobody else reaches, with one 8-byte word.
   public func fillFrame(_ frame: HostFrame, with word: UInt64) {
     let start = unsafe pointer(frame.address, 4096)
     for offset in stride(from: 0, to: 4096, by: 8) {
