@@ -41,7 +41,7 @@ let package = Package(
       name: "Penumbra",
       targets: [
         "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
-        "HardwareModel", "DirectMMU", "VirtualMachine",
+        "HardwareModel", "DirectMMU", "ShadowMMU", "VirtualMachine",
       ]),
     .library(name: "SparseMemory", targets: ["SparseMemory"]),
     .executable(name: "penumbra", targets: ["CommandLineTool"]),
@@ -77,13 +77,19 @@ let package = Package(
         "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
         "GuestMemory",
       ]),
+    room(
+      "ShadowMMU",
+      [
+        "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
+        "GuestMemory",
+      ]),
     // Floor 5
     room(
       "VirtualMachine",
       [
         "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
         "GuestMemory",
-        "HardwareModel", "DirectMMU",
+        "HardwareModel", "DirectMMU", "ShadowMMU",
       ]),
     // Floor 6
     room("SparseMemory", ["HostMemory"]),
@@ -94,7 +100,7 @@ let package = Package(
       "MachineChecks",
       [
         "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
-        "HardwareModel", "DirectMMU", "VirtualMachine",
+        "HardwareModel", "DirectMMU", "ShadowMMU", "VirtualMachine",
       ]),
     // Floor 7
     room(
@@ -150,6 +156,13 @@ let package = Package(
     .testTarget(
       name: "MutationTests", dependencies: ["MachineSimulation", "Mutations"], swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
+    tests(
+      of: "ShadowMMU",
+      also: [
+        "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineChecks",
+        "MachineEvents", "PageTables", "PagingUnits", "SparseMemory", "VirtualMachine",
+        "X86Paging",
+      ]),
     tests(of: "GuestProcessor", also: ["PagingUnits", "HostMemory", "SparseMemory"]),
     .testTarget(name: "GuestsTests", swiftSettings: house),
     tests(

@@ -154,7 +154,7 @@ public final class GuestRun {
   private func explain(_ register: String, _ address: GuestVirtual) -> AddressExplanation {
     let words =
       switch port.machine.access(0, address, .read, .implicitSupervisor) {
-      case .translated(let translation):
+      case .translated(let translation), .tableStore(let translation):
         "guest-physical \(hex(translation.guestPhysical.raw)), host-physical "
           + "\(hex(translation.hostPhysical.raw)), a page of "
           + "\(translation.level.byteCount >> 10) KiB"

@@ -102,6 +102,8 @@ final class MachinePort: GuestPort {
     case .translated(let translation):
       return .filled(
         translation.hostPhysical.frame, PageGrant(rawValue: translation.usable.rawValue))
+    case .tableStore(let translation):
+      return .filledOnce(translation.hostPhysical.frame)
     case .pageFault(let errorCode): return .pageFault(errorCode: errorCode)
     case .device(let address): return .device(address.frame)
     case .failed(let reason, let address):

@@ -18,6 +18,8 @@ public enum MachineInspection {
     in machine: borrowing VirtualMachine, of number: Int? = nil, _ extent: Extent = .everything
   ) -> Violation? {
     if let violation = invariant(in: machine, extent) { return violation }
+    // What a processor keeps under shadow paging follows from tables that come and go with it.
+    if machine.configuration.mmu == .shadow { return nil }
     if let number { return KeptTranslations.violation(in: machine, of: number) }
     for processor in 0..<machine.configuration.processors {
       if let violation = KeptTranslations.violation(in: machine, of: processor) { return violation }
@@ -32,6 +34,9 @@ public enum MachineInspection {
   public static func invariant(
     in machine: borrowing VirtualMachine, _ extent: Extent = .everything
   ) -> Violation? {
+    if machine.configuration.mmu == .shadow {
+      return ShadowTables.violation(in: machine) ?? MemslotOrder.violation(in: machine)
+    }
     if let violation = Rest.violation(in: machine) ?? ListedTables.violation(in: machine)
       ?? TableFrames.violation(in: machine) ?? EveryEntryInvariant.violation(in: machine)
       ?? RootReferences.violation(in: machine) ?? StockedTables.violation(in: machine)

@@ -19,6 +19,8 @@ extension Reference {
     switch outcome {
     case .translated(let translation):
       return judge(translation, verdict, memory, machine)
+    case .tableStore(let translation):
+      return judge(translation, verdict, memory, machine)
     case .stuck(let address):
       return Violation("an access makes progress", found: "stuck at \(hex(address.raw))")
     case .failed(.noMemory, _) where supply == .scarce: return nil

@@ -79,7 +79,8 @@ extension Stage {
     case .failure(let stop): return .failure(stop)
     }
     switch outcome {
-    case .translated(let translation): return .success(translation)
+    case .translated(let translation), .tableStore(let translation):
+      return .success(translation)
     case .pageFault(let errorCode):
       guard case .virtual(let linear) = address else {
         return .failure(Stop(result: .exit(.stuck, GuestPhysical(0), value: nil)))

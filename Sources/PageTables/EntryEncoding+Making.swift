@@ -85,6 +85,12 @@ extension EntryEncoding {
     return SPTE(raw: word)
   }
 
+  /// An entry of a PAE root that points to a table: PDPTEs have no rights, and their bits are
+  /// reserved (SDM volume 3A, "PAE Paging").
+  public func directoryPointer(_ frame: HostFrame) -> SPTE {
+    SPTE(raw: SPTELayout.mmuPresentBit | present | frame.number << 12)
+  }
+
   /// An entry that says "device" (KVM: `make_mmio_spte`).
   ///
   /// * `rights`: what the translation permits; remembered under NPT only.

@@ -10,6 +10,9 @@ public struct EntryEncoding: Hashable, Sendable {
     case ept
     /// AMD's nested page tables, in the format of 4- and 5-level paging.
     case npt
+    /// Shadow tables, in the format of PAE, 4- and 5-level paging: a guest's processor walks them
+    /// in the place of the guest's own.
+    case shadow
   }
 
   /// Which processor walks the tables.
@@ -50,7 +53,15 @@ public struct EntryEncoding: Hashable, Sendable {
 
   /// Nested page tables; `physicalBits` is the host's MAXPHYADDR, 32…52.
   public static func npt(physicalBits: Int) -> EntryEncoding {
-    EntryEncoding(nptPhysicalBits: physicalBits)
+    EntryEncoding(.npt, longPhysicalBits: physicalBits)
+  }
+
+  /// Shadow tables; `physicalBits` is the host's MAXPHYADDR, 32…52.
+  ///
+  /// The bits are those of nested page tables, and the user bit tells user pages from the
+  /// supervisor's. Bits 62:52 stay clear in entries that PAE paging walks, where they are reserved.
+  public static func shadow(physicalBits: Int) -> EntryEncoding {
+    EntryEncoding(.shadow, longPhysicalBits: physicalBits)
   }
 
   /// Whether a processor keeps accessed and dirty bits in EPT.
@@ -82,9 +93,9 @@ public struct EntryEncoding: Hashable, Sendable {
     mmioAccess = 0
   }
 
-  private init(nptPhysicalBits physicalBits: Int) {
+  private init(_ format: Format, longPhysicalBits physicalBits: Int) {
     Self.check(physicalBits)
-    format = .npt
+    self.format = format
     hasAccessedDirty = true
     self.physicalBits = UInt8(physicalBits)
     cachesMMIO = physicalBits < 52 || Mutation.mmioMarkerWithoutReservedBits.isActive

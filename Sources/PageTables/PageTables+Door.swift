@@ -121,7 +121,7 @@ extension PageTables {
   }
 
   /// Tells the host what a mapping that goes, or loses its marks, knew of its page.
-  private func markHostPage(_ old: SPTE, unless new: SPTE?, _ host: borrowing HostMemory) {
+  func markHostPage(_ old: SPTE, unless new: SPTE?, _ host: borrowing HostMemory) {
     if Mutation.dirtyStateLostOnZap.isActive { return }
     if Mutation.accessedLostWithEPT.isActive && !encoding.hasAccessedDirty { return }
     let stillDirty = new.map { encoding.isDirty($0) } ?? false
@@ -130,7 +130,7 @@ extension PageTables {
     if encoding.isAccessed(old) && !stillAccessed { host.records.markAccessed(old.frame) }
   }
 
-  private func count(_ amount: Int64, at level: Level) {
+  func count(_ amount: Int64, at level: Level) {
     switch level {
     case .page4K: counters.add(amount, to: .pages_4k)
     case .page2M: counters.add(amount, to: .pages_2m)

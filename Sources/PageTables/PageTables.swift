@@ -17,6 +17,10 @@ public struct PageTables: ~Copyable, Sendable {
   public let encoding: EntryEncoding
   /// The rows of all tables.
   public let arena: ShadowPageArena
+  /// What only shadow pages have beside their rows.
+  public let shadow: ShadowRecords
+  /// Which shadow entries map each frame of the guest's.
+  public let maps: ReverseMaps
   /// The machine's statistics.
   public let counters: CounterRow
   /// Readers of tables and memslots.
@@ -36,11 +40,14 @@ public struct PageTables: ~Copyable, Sendable {
     public var tables: Int
     /// The most readers: one a virtual processor, and one for the VMM.
     public var readers: Int
+    /// Whether any table shadows a guest's.
+    public var shadowing: ReverseMaps.Use
 
     /// Limits in full.
-    public init(tables: Int, readers: Int) {
+    public init(tables: Int, readers: Int, shadowing: ReverseMaps.Use = .unused) {
       self.tables = tables
       self.readers = readers
+      self.shadowing = shadowing
     }
   }
 
@@ -52,6 +59,8 @@ public struct PageTables: ~Copyable, Sendable {
     self.memory = memory
     self.encoding = encoding
     arena = ShadowPageArena(capacity: limits.tables, interleaver: interleaver)
+    shadow = ShadowRecords(capacity: limits.tables, limits.shadowing)
+    maps = ReverseMaps(limits.shadowing)
     counters = CounterRow()
     quiet = QuietPoints(readerCount: limits.readers)
     lock = MMULock(interleaver: interleaver)
@@ -114,7 +123,8 @@ public struct PageTables: ~Copyable, Sendable {
     let row = arena[id]
     return ShadowPageRecord(
       generation: row.generation, frame: row.guestFrame, role: row.role.word,
-      rootCount: row.rootReferences, unsync: false)
+      rootCount: row.rootReferences,
+      unsync: maps.use == .shadowed && !row.role.isDirect && shadow[id].isUnsync)
   }
 
   /// A table that was unlinked leaves as soon as nobody can see it.

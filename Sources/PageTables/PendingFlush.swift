@@ -43,6 +43,15 @@ public struct PendingFlush: ~Copyable {
     other.settle()
   }
 
+  /// Takes another debt over and leaves the other without one.
+  mutating func assume(_ other: inout PendingFlush) {
+    if other.isOwed {
+      start = isOwed ? min(start, other.start) : other.start
+      end = max(end, other.end)
+    }
+    other.start = other.end
+  }
+
   /// Pays: every processor forgets the frames before this returns.
   public consuming func pay(_ flusher: TranslationFlusher) {
     if isOwed { flusher.flush(GuestFrame(start)..<GuestFrame(end)) }

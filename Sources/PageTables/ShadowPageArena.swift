@@ -109,6 +109,14 @@ import Synchronization
     unsafe pointer(id).pointee.isScheduledToZap.store(true, ordering: .relaxed)
   }
 
+  /// Makes a table of shadow paging invalid, which was emptied already.
+  public func invalidateTable(_ id: ShadowPageID) {
+    var role = self[id].role
+    role.isInvalid = true
+    // SAFETY: `pointer` is in bounds and the row is initialized.
+    unsafe pointer(id).pointee.role.store(role.word, ordering: .relaxed)
+  }
+
   /// An invalidated root has been emptied.
   public func finishZap(of id: ShadowPageID) {
     // SAFETY: `pointer` is in bounds and the row is initialized.
@@ -120,7 +128,7 @@ import Synchronization
     unsafe pointer(id).pointee.state.store(state.rawValue, ordering: .relaxed)
   }
 
-  private func setNext(_ next: ShadowPageID, of id: ShadowPageID) {
+  func setNext(_ next: ShadowPageID, of id: ShadowPageID) {
     // SAFETY: `pointer` is in bounds and the row is initialized.
     unsafe pointer(id).pointee.next.store(next.number, ordering: .relaxed)
   }
@@ -290,6 +298,30 @@ import Synchronization
     defer { lock.unlock() }
     // SAFETY: one allocated element, guarded by the lock.
     return id == .none ? unsafe shared.pointee.firstActive : self[id].next
+  }
+
+  /// The listed table before `id`, which is the next younger one; with `.none`, the oldest; `.none`
+  /// at the end.
+  ///
+  /// The caller holds the MMU lock.
+  public func nextOldest(after id: ShadowPageID) -> ShadowPageID {
+    lock.lock()
+    defer { lock.unlock() }
+    // SAFETY: one allocated element, guarded by the lock.
+    return id == .none ? unsafe shared.pointee.lastActive : self[id].previous
+  }
+
+  /// The listed table of this frame behind `id`, whatever its role; with `.none`, the first;
+  /// `.none` at the end.
+  ///
+  /// The caller holds the MMU lock.
+  public func nextTable(of frame: GuestFrame, after id: ShadowPageID) -> ShadowPageID {
+    lock.lock()
+    defer { lock.unlock() }
+    // SAFETY: a bucket number is below the number of buckets.
+    var next = id == .none ? unsafe buckets[bucket(frame)] : self[id].hashNext
+    while next != .none && self[next].guestFrame != frame { next = self[next].hashNext }
+    return next
   }
 
   // MARK: Inspection

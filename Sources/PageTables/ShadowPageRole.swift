@@ -48,7 +48,10 @@ public struct ShadowPageRole: Hashable, Sendable {
   /// Whether no guest table stands behind it: a linear mapping.
   public var isDirect: Bool { bits(7, 1) == 1 }
   /// The rights accumulated above the table.
-  public var access: AccessRights { AccessRights(rawValue: UInt8(bits(8, 3))) }
+  public internal(set) var access: AccessRights {
+    get { AccessRights(rawValue: UInt8(bits(8, 3))) }
+    set { setBits(8, 3, UInt32(newValue.rawValue)) }
+  }
   /// Whether accessed and dirty bits are not used in it.
   public var accessedDirtyDisabled: Bool { bits(16, 1) == 1 }
   /// How its entries use accessed and dirty bits.
@@ -64,11 +67,11 @@ public struct ShadowPageRole: Hashable, Sendable {
     set { setBits(11, 1, newValue ? 1 : 0) }
   }
 
-  private func bits(_ shift: UInt32, _ width: UInt32) -> UInt32 {
+  func bits(_ shift: UInt32, _ width: UInt32) -> UInt32 {
     (word >> shift) & (1 << width - 1)
   }
 
-  private mutating func setBits(_ shift: UInt32, _ width: UInt32, _ value: UInt32) {
+  mutating func setBits(_ shift: UInt32, _ width: UInt32, _ value: UInt32) {
     let mask: UInt32 = (1 << width - 1) << shift
     word = (word & ~mask) | (value << shift)
   }

@@ -13,6 +13,10 @@ public enum AccessOutcome: Sendable {
   /// Nothing but a device, or a read-only slot that was to be written, is at this address: the
   /// access is the VMM's to perform (KVM: `KVM_EXIT_MMIO`).
   case device(GuestPhysical)
+  /// The access writes to a page that holds a table of the guest's, as shadow paging has to know:
+  /// whoever made the access performs the write at the translation's place, and says so with
+  /// `stored`.
+  case tableStore(Translation)
   /// The host cannot give the page (KVM: `KVM_RUN` fails).
   case failed(FaultOutcome.HostFailure, GuestPhysical)
   /// The access kept coming back without progress, which is a mistake of the machine's maker or

@@ -3,17 +3,19 @@ import GuestMemory
 import HardwareModel
 import PageTables
 public import PagingUnits
+import ShadowMMU
 import X86Paging
 
 /// The configuration in each room's own words.
 extension MachineConfiguration {
   var encoding: EntryEncoding {
+    if mmu == .shadow { return .shadow(physicalBits: physicalBits) }
     switch vendor {
     case .intel:
-      .ept(
+      return .ept(
         accessedDirty: accessedDirty == .present ? .present : .absent,
         executeOnly: executeOnly == .present ? .present : .absent, physicalBits: physicalBits)
-    case .amd: .npt(physicalBits: physicalBits)
+    case .amd: return .npt(physicalBits: physicalBits)
     }
   }
 
@@ -21,6 +23,8 @@ extension MachineConfiguration {
   ///
   /// Bounded by the host's MAXPHYADDR and by what a root of this level covers.
   public var frameLimit: GuestFrame {
+    // Shadow tables hold guest-physical addresses nowhere (KVM: `kvm_mmu_max_gfn`).
+    if mmu == .shadow { return GuestFrame(1 << 40) }
     let covered = 12 + 9 * Int(rootLevel.depth)
     return GuestFrame(1 << UInt64(min(physicalBits, covered) - 12))
   }
@@ -29,6 +33,12 @@ extension MachineConfiguration {
     DirectMMU.Configuration(
       rootLevel: rootLevel, largestPage: largestPage,
       prefetch: prefetch == .present ? .alignedGroup : .none, frameLimit: frameLimit)
+  }
+
+  var shadowConfiguration: ShadowMMU.Configuration {
+    ShadowMMU.Configuration(
+      largestPage: largestPage, specialRoots: specialRoots == .tables ? .tables : .localPages,
+      frameLimit: frameLimit, pageLimit: shadowPageLimit ?? 64)
   }
 
   var slotOptions: GuestMemory.Options {
@@ -44,6 +54,11 @@ extension MachineConfiguration {
     features.guestPhysicalBits = UInt64(guestPhysicalBits)
     features.hasGigabytePages = gigabytePages == .present
     features.hasExecuteOnly = executeOnly == .present
+    if mmu == .shadow {
+      // The tables that the hardware reads in the guest's place are the hypervisor's own.
+      features.guestPhysicalBits = UInt64(physicalBits)
+      features.hasGigabytePages = true
+    }
     features.translationSets = translationSets
     features.keepsWalks = keepsWalks == .present
     return features

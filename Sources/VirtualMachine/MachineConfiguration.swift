@@ -16,6 +16,13 @@ public struct MachineConfiguration: Sendable {
   public var reservedCR4: UInt64 = ~0x77_7FFF
   /// The bits of EFER that the guest's processor lacks: setting one raises #GP.
   public var reservedEFER: UInt64 = ~0xFD01
+  /// How the machine's own tables translate.
+  public var mmu = TranslationKind.direct
+  /// How shadow paging makes roots that no table of the guest's stands behind.
+  public var specialRoots = SpecialRootKind.tables
+  /// The most shadow pages, at least 64; `nil` for a fiftieth of the guest's pages (KVM:
+  /// `KVM_SET_NR_MMU_PAGES`).
+  public var shadowPageLimit: Int?
   /// The levels of a direct root: 4 or 5.
   public var rootLevel = Level.level4
   /// The largest page that a leaf maps.
@@ -43,6 +50,22 @@ public struct MachineConfiguration: Sendable {
     case intel
     /// NPT.
     case amd
+  }
+
+  /// How the machine's own tables translate.
+  public enum TranslationKind: String, Hashable, Sendable, CaseIterable {
+    /// Guest-physical addresses, in a second dimension behind the guest's own tables.
+    case direct
+    /// Linear addresses, in the place of the guest's own tables.
+    case shadow
+  }
+
+  /// How shadow paging makes roots that no table of the guest's stands behind.
+  public enum SpecialRootKind: String, Hashable, Sendable, CaseIterable {
+    /// Bare tables of each processor.
+    case tables
+    /// Shadow pages of each processor.
+    case localPages = "local-pages"
   }
 
   /// Whether a processor has a feature.

@@ -17,8 +17,9 @@ extension VirtualMachine {
   public func access(
     _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
   ) -> AccessOutcome {
+    if configuration.mmu == .shadow { return shadowAccess(number, address, kind, privilege) }
     // SAFETY: `travel` hands out the caller's own processor.
-    unsafe travel(number) { processor, dimension in
+    return unsafe travel(number) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
         address, kind, privilege, processor.pointee.registers, through: dimension)
@@ -27,7 +28,8 @@ extension VirtualMachine {
 
   /// Performs one access that bypasses the guest's own paging.
   public func access(_ number: Int, _ address: GuestPhysical, _ kind: AccessKind) -> AccessOutcome {
-    unsafe travel(number) { processor, dimension in
+    if configuration.mmu == .shadow { return shadowAccess(number, address, kind) }
+    return unsafe travel(number) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
         guestPhysical: address, kind, through: dimension)

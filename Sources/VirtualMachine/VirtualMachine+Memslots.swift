@@ -29,8 +29,11 @@ extension VirtualMachine {
       if slots.revert(&change) { finish(&change) }
       throw error
     }
+    if configuration.mmu == .shadow { makeReverseMap(for: change) }
     tables.interleaver.reach(.beforeMemslotCommit)
+    let (kind, old) = (change.kind, change.old)
     swap(&change) { (slots, change) in slots.publish(&change) }
+    if configuration.mmu == .shadow { freeReverseMap(of: old, after: kind) }
   }
 
   /// Shows readers another layout and waits until none of them can see the one before (KVM:
@@ -68,6 +71,7 @@ extension VirtualMachine {
   ///
   /// The caller holds the operations lock.
   func zapEverything() {
+    if configuration.mmu == .shadow { return zapShadow() }
     direct.invalidateAllRoots(tables)
     // Processors leave their old roots before anything under them is freed.
     // SAFETY: the board lives as long as the machine.

@@ -5,6 +5,7 @@ import MachineEvents
 import Mutations
 import PageTables
 public import PagingUnits
+import ShadowMMU
 
 /// The host door: what the host process does to its pages, the machine's tables follow (KVM:
 /// `kvm_mmu_notifier_ops`).
@@ -26,6 +27,11 @@ extension VirtualMachine: HostNotifier {
           isBegun = true
         }
         slots.invalidations.add(part.frames)
+        if configuration.mmu == .shadow {
+          shadow.zapLeaves(of: part.frames, in: part.slot, tables, process.host).pay(
+            tables.flusher)
+          continue
+        }
         let owed = direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host)
         if Mutation.hapUnmapWithoutFlush.isActive {
           owed.settle()
@@ -92,6 +98,10 @@ extension VirtualMachine: HostNotifier {
     for space in AddressSpace.allCases {
       var overlaps = slots.slots(at: page, in: space)
       while let part = slots.next(&overlaps) {
+        if configuration.mmu == .shadow {
+          if shadow.isYoung(part.frames, in: part.slot, tables, process.host) { return true }
+          continue
+        }
         if direct.isYoung(part.frames, in: space, tables) { return true }
       }
     }
@@ -110,6 +120,10 @@ extension VirtualMachine: HostNotifier {
     for space in AddressSpace.allCases {
       var overlaps = slots.slots(at: range, in: space)
       while let part = slots.next(&overlaps) {
+        if configuration.mmu == .shadow {
+          owed.add(shadow.age(part.frames, in: part.slot, tables, process.host))
+          continue
+        }
         owed.add(direct.age(part.frames, in: space, tables, process.host))
       }
     }

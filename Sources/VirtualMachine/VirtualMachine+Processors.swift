@@ -49,6 +49,7 @@ extension VirtualMachine {
       default: break
       }
     }
+    if configuration.mmu == .shadow { return invalidateShadow(number, what) }
     if case .linearAddress = what { unsafe processor.pointee.counters.add(to: .invlpg) }
     let registers = unsafe processor.pointee.registers
     unsafe processor.pointee.hardware.invalidate(what, registers)
@@ -85,6 +86,9 @@ extension VirtualMachine {
       if requests.contains(.flush) { flush(number) }
       return
     }
+    if configuration.mmu == .shadow, requests.contains(.freeObsoleteRoots) {
+      freeObsoleteShadow(number)
+    }
     if requests.contains(.freeObsoleteRoots), unsafe processor.pointee.root != .none,
       unsafe direct.isObsolete(processor.pointee.root, tables)
     {
@@ -94,7 +98,7 @@ extension VirtualMachine {
     if requests.contains(.flush) { flush(number) }
   }
 
-  private func flush(_ number: Int) {
+  func flush(_ number: Int) {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
     unsafe processor.pointee.hardware.invalidate(.everything, processor.pointee.registers)

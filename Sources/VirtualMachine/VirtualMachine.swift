@@ -5,6 +5,7 @@ public import HostMemory
 public import MachineEvents
 public import PageTables
 import PagingUnits
+public import ShadowMMU
 
 /// A machine: one guest's memory, its tables, and the processors that walk them.
 ///
@@ -22,6 +23,8 @@ import PagingUnits
   public let tables: PageTables
   /// Two-dimensional paging.
   public let direct: DirectMMU
+  /// Shadow paging.
+  public let shadow: ShadowMMU
   let operations: YieldingLock
   let processors: UnsafeMutablePointer<VirtualProcessor>
   let board: UnsafeMutablePointer<ProcessorBoard>
@@ -58,10 +61,12 @@ import PagingUnits
     tables = PageTables(
       in: memory, encoding: configuration.encoding,
       limits: PageTables.Limits(
-        tables: configuration.tableLimit, readers: configuration.processors + 1),
+        tables: configuration.tableLimit, readers: configuration.processors + 1,
+        shadowing: configuration.mmu == .shadow ? .shadowed : .unused),
       tap: watch.tap, interleaver: watch.interleaver, flusher: flusher)
     slots = GuestMemory(options: configuration.slotOptions)
     direct = DirectMMU(configuration.directConfiguration)
+    shadow = ShadowMMU(configuration.shadowConfiguration)
     operations = YieldingLock(interleaver: watch.interleaver)
     self.process = process
     unsafe processors = .allocate(capacity: configuration.processors)
@@ -77,11 +82,16 @@ import PagingUnits
     for index in 0..<configuration.processors {
       // SAFETY: initialized in `init`, and nobody runs a machine that ends.
       let processor = unsafe processors + index
+      if configuration.mmu == .shadow { unsafe endShadow(processor) }
       if unsafe processor.pointee.root != .none {
         unsafe direct.putRoot(processor.pointee.root, tables)
       }
       unsafe tables.drain(&processor.pointee.faultState.cache, to: process.host)
       unsafe processor.deinitialize(count: 1)
+    }
+    if configuration.mmu == .shadow {
+      shadow.invalidateAll(tables)
+      shadow.zapObsolete(tables, slots, process.host)
     }
     direct.invalidateAllRoots(tables)
     direct.zapInvalidatedRoots(tables, process.host)

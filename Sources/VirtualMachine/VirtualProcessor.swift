@@ -3,6 +3,7 @@ import HardwareModel
 import MachineEvents
 import PageTables
 import PagingUnits
+import ShadowMMU
 
 /// A virtual processor: the guest's registers, the hardware it runs on, its root, and what the MMU
 /// keeps for it (KVM: `struct kvm_vcpu`).
@@ -19,6 +20,10 @@ struct VirtualProcessor: ~Copyable {
   var faultState = FaultState()
   /// The root that the hardware walks.
   var root: ShadowPageID = .none
+  /// What the shadow MMU keeps, its root among it.
+  var shadow = ShadowState()
+  /// The registers with which the hardware runs under shadow paging.
+  var hardwareRegisters = ControlRegisters()
   /// Its statistics.
   let counters = CounterRow()
 

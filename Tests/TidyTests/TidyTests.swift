@@ -6,7 +6,7 @@ private let floors: [[String]] = [
   ["PagingUnits", "Mutations"],
   ["X86Paging", "HostMemory", "MachineEvents"],
   ["PageTables", "GuestMemory", "HardwareModel", "EventSources", "Reports"],
-  ["DirectMMU"],
+  ["DirectMMU", "ShadowMMU"],
   [],
   ["VirtualMachine"],
   ["SparseMemory", "GuestProcessor", "MachineChecks"],

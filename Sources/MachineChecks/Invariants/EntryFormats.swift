@@ -51,7 +51,7 @@ public struct EntryFormats: EntryInvariant {
           || field == SPTELayout.EPT.mmuWritable
         if field != SPTELayout.pageSize && (seen.isLeaf || !isForLeaves) { bits |= field.mask }
       }
-    case .npt:
+    case .npt, .shadow:
       for field in SPTELayout.NPT.all where field != SPTELayout.frame {
         let isForLeaves =
           field == SPTELayout.NPT.dirty || field == SPTELayout.NPT.hostWritable

@@ -1,0 +1,190 @@
+public import GuestMemory
+public import HostMemory
+public import MachineEvents
+public import PageTables
+public import PagingUnits
+public import X86Paging
+
+/// The life of a shadow fault (KVM: `FNAME(page_fault)`, `nonpaging_page_fault`).
+extension ShadowMMU {
+  /// Resolves a fault: afterwards the access may be tried again, is the guest's own mistake, or is
+  /// left to the caller.
+  ///
+  /// * `registers`: the guest's own.
+  /// * `state`: what the MMU keeps for the processor, whose root is loaded.
+  /// * `guest`: the memory that the guest's tables lie in; reading it may fault host pages in.
+  /// * `notifier`: who is told when the look-up changes the host's pages (copy-on-write).
+  public func fault<Guest: GuestTableMemory & ~Copyable, Notifier: HostNotifier & ~Copyable>(
+    _ fault: ShadowFault, _ registers: borrowing ControlRegisters, _ state: inout ShadowState,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow,
+    in guest: inout Guest, telling notifier: borrowing Notifier
+  ) -> ShadowFaultOutcome {
+    let space = state.rootRole.space
+    var isKnownDevice = false
+    if fault.errorCode.contains(.reserved) {
+      switch device(at: fault.address, &state, tables, slots, process.host) {
+      case .known: isKnownDevice = true
+      case .gone: return .retry
+      case .stale: break
+      }
+    }
+    if !isKnownDevice { statistics.add(to: .pf_taken) }
+    let walk = state.rules.walk(
+      fault.address, fault.kind, by: fault.privilege, registers, marking: .update, in: &guest)
+    let mapping: GuestMapping
+    switch walk.outcome {
+    case .mapped(let found): mapping = found
+    case .fault(let refused): return .guestFault(refused.code)
+    case .nonCanonical: return .nonCanonical
+    case .refused, .contended: return .retry
+    }
+    if isKnownDevice { return .emulate(mapping.address) }
+    let slot = slots.slot(containing: mapping.frame, in: space, hint: &state.slotHint)
+    var target = ShadowTarget(
+      fault: fault, path: walk.path, mapping: mapping, space: space, slot: slot,
+      rights: fault.kind == .write ? mapping.rights : mapping.rightsWhileClean,
+      moment: slots.invalidations.moment)
+    emulateWriteProtection(&target, state)
+    let outcome = resolve(
+      &target, &state, tables, slots, process, statistics, telling: notifier)
+    switch outcome {
+    case .fixed: statistics.add(to: .pf_fixed)
+    case .emulate: statistics.add(to: .pf_emulate)
+    case .spurious: statistics.add(to: .pf_spurious)
+    default: break
+    }
+    return outcome
+  }
+
+  /// Lets a supervisor write to a read-only page while the guest's CR0.WP is 0, although the
+  /// hardware's is 1: the leaf becomes a supervisor's writable page until user mode asks for it.
+  ///
+  /// With SMEP the supervisor must not execute what is a user's page in truth.
+  private func emulateWriteProtection(
+    _ target: inout ShadowTarget, _ state: borrowing ShadowState
+  ) {
+    guard let role = state.role, role.isPaged, !role.base.respectsWriteProtection,
+      target.fault.kind == .write, target.fault.privilege != .user,
+      !target.mapping.rights.contains(.write), target.slot != nil
+    else { return }
+    target.rights.insert(.write)
+    target.rights.remove(.user)
+    if role.details.contains(.executionPrevention) { target.rights.remove(.execute) }
+  }
+
+  private func resolve<Notifier: HostNotifier & ~Copyable>(
+    _ target: inout ShadowTarget, _ state: inout ShadowState,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow,
+    telling notifier: borrowing Notifier
+  ) -> ShadowFaultOutcome {
+    if target.fault.kind == .write, target.fault.errorCode.contains(.present),
+      !target.fault.errorCode.contains(.reserved)
+    {
+      tables.lock.lockExclusive()
+      let isTracked = isTracked(target.frame, target.slot, tables)
+      if isTracked { clearWriteCounts(along: target.fault.address, state, tables, process.host) }
+      tables.lock.unlockExclusive()
+      if isTracked { return .writeProtected(target.address) }
+    }
+    guard
+      tables.topUpShadow(&state.cache, TableCache.minimum, from: process.host) == .ready
+    else { return .failed(.noMemory, target.address) }
+    if let outcome = findPage(&target, &state, tables, slots, process, telling: notifier) {
+      return outcome
+    }
+    tables.interleaver.reach(.beforeMMULock, target.frame.number)
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    if isStale(target, state, tables, slots) { return .retry }
+    var pending = PendingZap()
+    guard makeRoom(&pending, tables, slots, process.host) else {
+      pending.commit(tables)
+      return .failed(.noMemory, target.address)
+    }
+    // The oldest pages may have been this processor's own.
+    if isStale(target, state, tables, slots) {
+      pending.commit(tables)
+      return .retry
+    }
+    let outcome = fetch(
+      target, &state, &pending, tables, slots, process, statistics)
+    pending.commit(tables)
+    return outcome
+  }
+
+  /// Finds the host's page (KVM: `kvm_faultin_pfn`); an outcome ends the fault.
+  private func findPage<Notifier: HostNotifier & ~Copyable>(
+    _ target: inout ShadowTarget, _ state: inout ShadowState, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace,
+    telling notifier: borrowing Notifier
+  ) -> ShadowFaultOutcome? {
+    tables.interleaver.reach(.beforeHostLookup, target.frame.number)
+    guard let slot = target.slot else {
+      let generation = slots.generation(of: target.space).raw
+      state.mmio.remember(target.fault.address, generation: generation)
+      let isMappable =
+        tables.encoding.cachesMMIO && target.frame < configuration.frameLimit
+      return isMappable ? nil : .emulate(target.address)
+    }
+    if slot.isInvalid { return .retry }
+    if slots.invalidations.shouldRetryEarly(target.frame, since: target.moment) { return .retry }
+    let access: HostAccess = target.fault.kind == .write ? .write : .read
+    if access == .write && slot.isReadOnly { return .emulate(target.address) }
+    switch process.lookUp(slot.hostAddress(of: target.frame), for: access, telling: notifier) {
+    case .page(let page): target.page = slot.isReadOnly ? page.readOnly : page
+    case .badAddress: return .failed(.badAddress, target.address)
+    case .readOnly: return .emulate(target.address)
+    case .poisoned: return .failed(.poisoned, target.address)
+    case .refused: return .failed(.noMemory, target.address)
+    }
+    return slots.invalidations.shouldRetryEarly(target.frame, since: target.moment)
+      ? .retry : nil
+  }
+
+  /// Whether the world changed while the host's page was looked up (KVM: `is_page_fault_stale`).
+  private func isStale(
+    _ target: ShadowTarget, _ state: borrowing ShadowState, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory
+  ) -> Bool {
+    if isObsolete(state, tables) { return true }
+    return target.slot != nil
+      && slots.invalidations.mustRetry(target.frame, since: target.moment)
+  }
+
+  // MARK: Devices
+
+  /// What a fault on a reserved bit is about.
+  private enum DeviceFault { case known, stale, gone }
+
+  /// Recognizes a device without a look-up (KVM: `handle_mmio_page_fault`).
+  private func device(
+    at address: GuestVirtual, _ state: inout ShadowState, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
+  ) -> DeviceFault {
+    let space = state.rootRole.space
+    let generation = slots.generation(of: space).raw
+    if state.mmio.holds(address, generation: generation) { return .known }
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    guard let place = lowestPlace(of: address, state.root, state, tables, host) else {
+      return .gone
+    }
+    let entry = tables.entry(at: place)
+    guard tables.encoding.isMMIO(entry) else { return .gone }
+    let mask = SPTELayout.MMIO.generationMask
+    let theirs = tables.encoding.mmioGeneration(of: entry)
+    tables.tap.record(
+      .checkMMIO(
+        spte: entry.raw, machineGeneration: UInt32(generation & mask),
+        entryGeneration: UInt32(theirs)))
+    guard generation >> 63 == 0, generation & mask == theirs else { return .stale }
+    tables.tap.record(
+      .handleMMIO(
+        address: address.raw, tables.encoding.mmioFrame(of: entry),
+        access: UInt32(tables.encoding.mmioAccess(of: entry))))
+    state.mmio.remember(address, generation: generation)
+    return .known
+  }
+}

@@ -1,0 +1,97 @@
+public import GuestMemory
+public import HostMemory
+public import PageTables
+public import PagingUnits
+
+/// What the host makes of mappings: gone, or looked at for their age, by the reverse maps.
+///
+/// The caller holds the writer side of the MMU lock in all of them, and pays what is owed before it
+/// lets go.
+extension ShadowMMU {
+  /// Takes away every leaf that maps one of `frames`, all in `slot` (KVM: `kvm_unmap_rmap`).
+  public func zapLeaves(
+    of frames: Range<GuestFrame>, in slot: Memslot, _ tables: borrowing PageTables,
+    _ host: borrowing HostMemory
+  ) -> PendingFlush {
+    var owed = PendingFlush()
+    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+    for depth in 1...3 {
+      var walk = RegionWalk(frames, Level(depth))
+      while let frame = walk.next() {
+        let start = max(frame, slot.baseFrame)
+        while let address = tables.maps.lists.first(
+          of: tables.maps.leaves(row, start, Level(depth)))
+        {
+          owed.add(
+            tables.change(
+              tables.place(at: address, host), to: .nonpresent, nil, rows: row, nil, host))
+        }
+      }
+    }
+    return owed
+  }
+
+  /// Clears the accessed state of every leaf of a range (KVM: `kvm_age_rmap`).
+  public func age(
+    _ frames: Range<GuestFrame>, in slot: Memslot, _ tables: borrowing PageTables,
+    _ host: borrowing HostMemory
+  ) -> PendingFlush {
+    var owed = PendingFlush()
+    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+    for depth in 1...3 {
+      var walk = RegionWalk(frames, Level(depth))
+      while let frame = walk.next() {
+        let start = max(frame, slot.baseFrame)
+        var leaves = tables.maps.lists.walk(tables.maps.leaves(row, start, Level(depth)))
+        while let address = tables.maps.lists.next(&leaves) {
+          let place = tables.place(at: address, host)
+          let old = tables.entry(at: place)
+          guard tables.encoding.isAccessed(old) else { continue }
+          owed.add(
+            tables.change(
+              place, to: tables.encoding.withoutAccess(old), nil, rows: nil, nil, host))
+        }
+      }
+    }
+    return owed
+  }
+
+  /// Whether any leaf of a range was accessed; changes nothing (KVM: `kvm_test_age_rmap`).
+  public func isYoung(
+    _ frames: Range<GuestFrame>, in slot: Memslot, _ tables: borrowing PageTables,
+    _ host: borrowing HostMemory
+  ) -> Bool {
+    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+    for depth in 1...3 {
+      var walk = RegionWalk(frames, Level(depth))
+      while let frame = walk.next() {
+        let start = max(frame, slot.baseFrame)
+        var leaves = tables.maps.lists.walk(tables.maps.leaves(row, start, Level(depth)))
+        while let address = tables.maps.lists.next(&leaves) {
+          let entry = tables.entry(at: tables.place(at: address, host))
+          if tables.encoding.isAccessed(entry) { return true }
+        }
+      }
+    }
+    return false
+  }
+}
+
+/// The naturally aligned regions of a level that hold frames of a range.
+private struct RegionWalk {
+  private var frame: GuestFrame
+  private let end: GuestFrame
+  private let step: UInt64
+
+  init(_ frames: Range<GuestFrame>, _ level: Level) {
+    frame = frames.lowerBound.aligned(to: level)
+    end = frames.upperBound
+    step = level.frameCount
+  }
+
+  mutating func next() -> GuestFrame? {
+    guard frame < end else { return nil }
+    defer { frame = frame + step }
+    return frame
+  }
+}

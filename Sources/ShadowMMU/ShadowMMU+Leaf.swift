@@ -1,0 +1,131 @@
+import GuestMemory
+import HostMemory
+import MachineEvents
+import PageTables
+import PagingUnits
+import X86Paging
+
+/// Leaves.
+extension ShadowMMU {
+  /// Installs the entry of the page, or of a device (KVM: `mmu_set_spte`).
+  func install(
+    _ target: ShadowTarget, at place: ShadowPlace, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow
+  ) -> ShadowFaultOutcome {
+    let level = tables.arena[place.page].role.level
+    let frame = target.frame.aligned(to: level)
+    guard let page = target.page, let slot = target.slot else {
+      return installDevice(target, at: place, tables, slots, process.host, statistics)
+    }
+    let base = page.frame.aligned(to: level)
+    var old = tables.entry(at: place)
+    let isOther =
+      old.isPresentTable(at: level)
+      || (old.isPresent
+        && (old.frame != base || tables.translation(at: place).frame != frame))
+    if isOther {
+      drop(place, tables, slots, process.host).pay(tables.flusher)
+      old = .nonpresent
+    }
+    let request = LeafRequest(
+      frame: base, level: level, rights: target.rights,
+      host: page.isWritable ? .writable : .readOnly, cause: .access, accessedDirty: .enabled,
+      backing: page.content == .special ? .device : .memory)
+    let (new, isProtected) = leaf(
+      request, target.frame, slot, old, for: .access, tables, process.host)
+    var outcome = ShadowFaultOutcome.fixed
+    if new == old {
+      outcome = .spurious
+    } else {
+      let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+      pending.flush.add(
+        tables.change(
+          place, to: new, ShadowedTranslation(frame, target.rights), rows: row, row,
+          process.host))
+      tables.tap.record(
+        .setSPTE(
+          frame, spte: new.raw, level, at: tables.address(of: place),
+          tables.encoding.rights(of: new)))
+    }
+    return isProtected && target.fault.kind == .write
+      ? .writeProtected(target.address) : outcome
+  }
+
+  private func installDevice(
+    _ target: ShadowTarget, at place: ShadowPlace, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ host: borrowing HostMemory,
+    _ statistics: borrowing CounterRow
+  ) -> ShadowFaultOutcome {
+    if tables.entry(at: place).isPresent {
+      drop(place, tables, slots, host).pay(tables.flusher)
+    }
+    let generation = slots.generation(of: target.space).raw
+    let entry = tables.encoding.mmio(target.frame, target.rights, generation: generation)
+    tables.tap.record(
+      .markMMIO(
+        at: tables.address(of: place), target.frame, access: UInt32(entry.raw & 6),
+        generation: UInt32(generation & SPTELayout.MMIO.generationMask)))
+    tables.change(
+      place, to: entry, ShadowedTranslation(target.frame, target.rights), rows: nil, nil, host
+    ).settle()
+    statistics.add(to: .pf_mmio_spte_created)
+    return .emulate(target.address)
+  }
+
+  /// Maps the empty neighbours in the aligned group of eight that guest and host already have
+  /// (KVM: `FNAME(pte_prefetch)`, `direct_pte_prefetch`).
+  ///
+  /// A guess never looks like an access, never makes the host work, and never takes a table of the
+  /// guest's out of sync.
+  func prefetch(
+    around target: ShadowTarget, at place: ShadowPlace, _ state: borrowing ShadowState,
+    _ pending: inout PendingZap, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) {
+    guard !slots.invalidations.isInProgress else { return }
+    let first = place.index & ~7
+    for index in first..<first + 8 where index != place.index {
+      let near = ShadowPlace(place.page, index)
+      guard tables.entry(at: near) == .nonpresent else { continue }
+      guard let translation = foreseen(near, target, state, tables, slots, process) else {
+        continue
+      }
+      guard let slot = slots.slot(containing: translation.frame, in: target.space),
+        !slot.isInvalid, !slot.logsWrites, !slot.isReadOnly,
+        let page = process.lookUpMapped(slot.hostAddress(of: translation.frame), for: .write)
+      else { return }
+      let request = LeafRequest(
+        frame: page.frame, level: .page4K, rights: translation.access, host: .writable,
+        cause: .prefetch, accessedDirty: .enabled,
+        backing: page.content == .special ? .device : .memory)
+      let new = leaf(
+        request, translation.frame, slot, .nonpresent, for: .prefetch, tables, process.host
+      ).entry
+      let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+      pending.flush.add(
+        tables.change(near, to: new, translation, rows: nil, row, process.host))
+    }
+  }
+
+  /// What a neighbour would translate.
+  private func foreseen(
+    _ near: ShadowPlace, _ target: ShadowTarget, _ state: borrowing ShadowState,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) -> ShadowedTranslation? {
+    let row = tables.arena[near.page]
+    if row.role.isDirect { return tables.translation(at: near) }
+    let format = state.rules.format
+    guard
+      let word = guestEntry(
+        at: guestAddress(of: near, row), short: row.role.hasShortEntries, in: target.space,
+        slots, process),
+      word & format.accessedBit == format.accessedBit,
+      case .page(let address, let own) = state.rules.meaning(of: word, at: .page4K)
+    else { return nil }
+    var access = row.role.access.intersection(own)
+    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
+    return ShadowedTranslation(address.frame, access)
+  }
+}

@@ -1,0 +1,211 @@
+import GuestMemory
+import HostMemory
+import MachineEvents
+import PageTables
+import PagingUnits
+import X86Paging
+
+/// Level-1 tables that are out of sync, brought up to date.
+extension ShadowMMU {
+  /// What came of an attempt to bring something up to date.
+  enum SyncOutcome: Hashable, Sendable {
+    /// It translates no more than the guest's table does now.
+    case synced
+    /// It could not be: the guest's table cannot be read, or is read otherwise now.
+    case failed
+  }
+
+  /// An 8- or 4-byte entry of a guest's table, if the host has the page at hand; under the MMU
+  /// lock (KVM: `kvm_vcpu_read_guest_atomic`).
+  func guestEntry(
+    at address: GuestPhysical, short: Bool, in space: AddressSpace,
+    _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace
+  ) -> UInt64? {
+    guard let slot = slots.slot(containing: address.frame, in: space), !slot.isInvalid else {
+      return nil
+    }
+    let host = slot.hostAddress(of: address.frame) + address.pageOffset
+    let memory = process.host.memory
+    return process.withPage(at: host, for: .read) { place in
+      short ? UInt64(memory.entry32OrOnes(at: place)) : memory.entryOrOnes(at: place)
+    }
+  }
+
+  /// Where the guest's entry of a level-1 entry of ours lies.
+  func guestAddress(of place: ShadowPlace, _ row: ShadowPage) -> GuestPhysical {
+    row.role.hasShortEntries
+      ? row.guestFrame.address + UInt64(row.role.quadrant * 512 + place.index) * 4
+      : row.guestFrame.address + UInt64(place.index) * 8
+  }
+
+  /// Brings every entry of a table up to date; one that cannot be is zapped (KVM:
+  /// `kvm_sync_page`).
+  ///
+  /// Entries are dropped, restricted or remade; none comes that was not there.
+  func sync(
+    _ id: ShadowPageID, _ state: borrowing ShadowState, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) -> SyncOutcome {
+    let role = tables.arena[id].role
+    var outcome = SyncOutcome.synced
+    if role.isDirect || role.treeWord != state.rootRole.treeWord {
+      outcome = .failed
+    } else {
+      let frame = tables.arena[id].frame
+      var index = 0
+      while outcome == .synced,
+        let found = tables.memory.firstEntry(
+          in: frame, from: index, unlike: SPTE.nonpresent.raw)
+      {
+        outcome = sync(ShadowPlace(id, found), state, &pending, tables, slots, process)
+        index = found + 1
+      }
+    }
+    if outcome == .failed { prepareZap(id, &pending, tables, slots, process.host) }
+    return outcome
+  }
+
+  /// Brings one entry of a level-1 table up to date (KVM: `FNAME(sync_spte)`).
+  func sync(
+    _ place: ShadowPlace, _ state: borrowing ShadowState, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) -> SyncOutcome {
+    let row = tables.arena[place.page]
+    let old = tables.entry(at: place)
+    guard old != .nonpresent else { return .synced }
+    guard
+      let word = guestEntry(
+        at: guestAddress(of: place, row), short: row.role.hasShortEntries, in: row.role.space,
+        slots, process)
+    else { return .failed }
+    let format = state.rules.format
+    guard case .page(let address, let own) = state.rules.meaning(of: word, at: .page4K),
+      word & format.accessedBit == format.accessedBit
+    else {
+      pending.flush.add(drop(place, tables, slots, process.host))
+      return .synced
+    }
+    var access = row.role.access.intersection(own)
+    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
+    let new = ShadowedTranslation(address.frame, access)
+    if tables.encoding.isMMIO(old) {
+      syncDevice(place, old, new, row.role.space, tables, slots, process.host)
+      return .synced
+    }
+    let known = tables.translation(at: place)
+    guard known.frame == new.frame else {
+      pending.flush.add(drop(place, tables, slots, process.host))
+      return .synced
+    }
+    if known.access == access { return .synced }
+    remake(place, old, new, &pending, tables, slots, process)
+    return .synced
+  }
+
+  /// A device entry keeps its frame, or goes; no processor holds a translation of it (KVM:
+  /// `sync_mmio_spte`).
+  private func syncDevice(
+    _ place: ShadowPlace, _ old: SPTE, _ new: ShadowedTranslation, _ space: AddressSpace,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
+  ) {
+    let isSame = tables.encoding.mmioFrame(of: old) == new.frame
+    let entry =
+      isSame
+      ? tables.encoding.mmio(new.frame, new.access, generation: slots.generation(of: space).raw)
+      : .nonpresent
+    tables.change(place, to: entry, nil, rows: nil, nil, host).settle()
+  }
+
+  /// Makes a leaf anew with other rights, for the same page.
+  private func remake(
+    _ place: ShadowPlace, _ old: SPTE, _ new: ShadowedTranslation, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) {
+    let space = tables.arena[place.page].role.space
+    guard let slot = slots.slot(containing: new.frame, in: space) else {
+      pending.flush.add(drop(place, tables, slots, process.host))
+      return
+    }
+    let request = LeafRequest(
+      frame: old.frame, level: .page4K, rights: new.access,
+      host: tables.encoding.isHostWritable(old) ? .writable : .readOnly, cause: .prefetch,
+      accessedDirty: .enabled, backing: .memory)
+    let entry = leaf(request, new.frame, slot, old, for: .prefetch, tables, process.host).entry
+    pending.flush.add(
+      tables.change(place, to: entry, new, rows: nil, nil, process.host))
+  }
+
+  /// A leaf that respects what tables of the guest's lie in the page (KVM: `make_spte`).
+  func leaf(
+    _ wanted: LeafRequest, _ frame: GuestFrame, _ slot: Memslot, _ old: SPTE,
+    for use: EntryUse, _ tables: borrowing PageTables, _ host: borrowing HostMemory
+  ) -> (entry: SPTE, isProtected: Bool) {
+    var request = wanted
+    var isProtected = false
+    let keepsWriting = old.isPresentLeaf(at: request.level) && old.isWritable
+    if request.rights.contains(.write) && request.host == .writable && !keepsWriting
+      && !mayWrite(frame, slot, for: use, tables, host)
+    {
+      request.rights.remove(.write)
+      isProtected = true
+    }
+    return (tables.encoding.leaf(request, replacing: old), isProtected)
+  }
+
+  // MARK: Trees
+
+  /// Brings every table out of sync below a page up to date, and protects it again (KVM:
+  /// `mmu_sync_children`).
+  func syncChildren(
+    of id: ShadowPageID, _ state: borrowing ShadowState, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) {
+    while tables.shadow[id].unsyncChildren > 0 {
+      var batch = UnsyncBatch()
+      batch.collect(under: id, tables, process.host)
+      // No processor may write to the guest's tables while they are read: they are protected, and
+      // every processor has forgotten that they were not.
+      var owed = PendingFlush()
+      for position in 0..<batch.count {
+        let row = tables.arena[batch[position]]
+        owed.add(writeProtect(row.guestFrame, in: row.role.space, tables, slots, process.host))
+      }
+      owed.pay(tables.flusher)
+      for position in 0..<batch.count where tables.shadow[batch[position]].isUnsync {
+        tables.clearUnsync(batch[position], process.host)
+        _ = sync(batch[position], state, &pending, tables, slots, process)
+      }
+    }
+  }
+}
+
+/// Some of the tables that are out of sync below a page (KVM: `kvm_mmu_pages`).
+struct UnsyncBatch {
+  private var pages: InlineArray<16, ShadowPageID> = .init(repeating: .none)
+  private(set) var count = 0
+
+  subscript(position: Int) -> ShadowPageID { pages[position] }
+
+  /// Adds tables from the left until it is full; the recursion is as deep as a tree.
+  mutating func collect(
+    under id: ShadowPageID, _ tables: borrowing PageTables, _ host: borrowing HostMemory
+  ) {
+    var index = tables.shadow[id].firstUnsync(from: 0)
+    while let found = index, count < 16 {
+      guard let child = tables.child(at: ShadowPlace(id, found), host) else {
+        preconditionFailure("an entry that is marked leads to a table")
+      }
+      if tables.shadow[child].isUnsync {
+        pages[count] = child
+        count += 1
+      } else {
+        collect(under: child, tables, host)
+      }
+      index = tables.shadow[id].firstUnsync(from: found + 1)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import GuestMemory
+import HardwareModel
+import HostMemory
+import MachineEvents
+import PageTables
+public import PagingUnits
+import ShadowMMU
+import X86Paging
+
+/// What shadow paging does beside accesses: the guest's instructions, and memslots.
+extension VirtualMachine {
+  // MARK: Instructions of the guest
+
+  /// Makes the shadow tables and the hardware forget what an instruction says.
+  func invalidateShadow(_ number: Int, _ what: Invalidation) {
+    // SAFETY: the processor is the caller's own.
+    let processor = unsafe processor(number)
+    tables.quiet.enter(number)
+    adopt(number)
+    let registers = unsafe processor.pointee.registers
+    switch what {
+    case .linearAddress(let address), .linearAddressOf(_, let address):
+      unsafe processor.pointee.counters.add(to: .invlpg)
+      unsafe shadow.forget(address, &processor.pointee.shadow, tables, slots, process)
+    case .linearAddressIn(let pcid, let address):
+      unsafe shadow.forget(
+        address, pcid: pcid, &processor.pointee.shadow, tables, slots, process)
+    case .currentSpace:
+      if CR4Layout.contextIdentifiers.isSet(in: registers.cr4) {
+        let pcid = UInt16(truncatingIfNeeded: registers.cr3 & 0xFFF)
+        unsafe shadow.flush(
+          .space(pcid: pcid), &processor.pointee.shadow, tables, slots, process)
+      } else {
+        unsafe shadow.syncCurrent(&processor.pointee.shadow, tables, slots, process)
+      }
+    case .space(let pcid):
+      unsafe shadow.flush(
+        .space(pcid: pcid), &processor.pointee.shadow, tables, slots, process)
+    case .everything, .allLinear, .allSpaces, .identifier, .identifierExceptGlobal,
+      .allIdentifiers:
+      unsafe shadow.flush(.everything, &processor.pointee.shadow, tables, slots, process)
+    case .root, .allRoots: break
+    }
+    tables.quiet.leave(number)
+    var mode = unsafe processor.pointee.hardwareRegisters
+    mode.cr3 = mode.cr3 & ~0xFFF | registers.cr3 & 0xFFF
+    unsafe processor.pointee.hardware.invalidate(what, mode)
+  }
+
+  /// Says that a write to a page that holds a table of the guest's has been performed: what shadows
+  /// the bytes before is dropped.
+  ///
+  /// * `address`: the guest-physical address of the first byte; the bytes lie in one page.
+  public func stored(_ number: Int, at address: GuestPhysical, byteCount: Int) {
+    guard configuration.mmu == .shadow else { return }
+    tables.quiet.enter(number)
+    defer { tables.quiet.leave(number) }
+    // SAFETY: the processor is the caller's own.
+    unsafe shadow.wrote(
+      address, count: byteCount, processor(number).pointee.shadow, tables, slots, process)
+  }
+
+  // MARK: Memslots
+
+  func zapShadow() {
+    shadow.invalidateAll(tables)
+    // SAFETY: the board lives as long as the machine.
+    unsafe board.pointee.requestOfAll(.freeObsoleteRoots)
+    shadow.zapObsolete(tables, slots, process.host)
+    tables.reclaim(to: process.host)
+  }
+
+  /// Makes the reverse map of a slot that is about to come.
+  func makeReverseMap(for change: borrowing PreparedMemslotChange) {
+    guard change.kind == .create || change.kind == .move, let slot = change.new else { return }
+    tables.maps.make(
+      MapRow(number: slot.metadata.row, base: slot.baseFrame), frames: slot.frameCount)
+  }
+
+  /// Frees the reverse map of a slot that has gone, and follows the number of pages with the limit
+  /// on shadow pages (KVM: `kvm_mmu_calculate_default_mmu_pages`).
+  func freeReverseMap(of old: Memslot?, after kind: PreparedMemslotChange.Kind) {
+    if kind == .delete || kind == .move, let slot = old {
+      tables.lock.lockExclusive()
+      tables.maps.free(MapRow(number: slot.metadata.row, base: slot.baseFrame))
+      tables.lock.unlockExclusive()
+    }
+    guard configuration.shadowPageLimit == nil, kind == .create || kind == .delete else { return }
+    var pages: UInt64 = 0
+    for space in AddressSpace.allCases {
+      var cursor = slots.slots(in: space)
+      while let part = slots.next(&cursor) { pages += part.slot.frameCount }
+    }
+    shadow.setPageLimit(max(64, Int(pages / 50)), tables, slots, process.host)
+  }
+}
