@@ -18,6 +18,9 @@ extension ParallelMachine {
   private func judge(_ outcome: AccessOutcome, _ number: Int) -> Bool {
     switch outcome {
     case .translated: return true
+    case .tableStore:
+      Issue.record("processor \(number) met a protected table, which direct paging has none of")
+      return false
     case .device(let address):
       let isDevice =
         Self.arranged.contains(address.raw) || address.raw >= Self.arranged.upperBound
