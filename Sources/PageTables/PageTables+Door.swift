@@ -148,12 +148,12 @@ extension PageTables {
   ) {
     let id = page(of: frame, host)
     if Mutation.removedTableForgotten.isActive { return retire(id) }
-    let row = arena[id]
+    let (first, role) = (arena[id].guestFrame, arena[id].role)
     for index in 0..<512 {
-      let covered = row.guestFrame + UInt64(index) * row.role.level.frameCount
+      let covered = first + UInt64(index) * role.level.frameCount
       let place = EntryPlace(
-        address: frame.address + UInt64(index) * 8, frame: covered, level: row.role.level,
-        space: row.role.space)
+        address: frame.address + UInt64(index) * 8, frame: covered, level: role.level,
+        space: role.space)
       var old = SPTE(raw: memory.entry(at: place.address))
       switch side {
       case .shared:
@@ -170,6 +170,6 @@ extension PageTables {
       account(old, .frozen, at: place, under: side, host).settle()
     }
     retire(id)
-    interleaver.reach(.tableUnlinked, row.guestFrame.number)
+    interleaver.reach(.tableUnlinked, first.number)
   }
 }

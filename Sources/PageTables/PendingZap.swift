@@ -22,7 +22,7 @@ public struct PendingZap: ~Copyable {
 
   /// Adds a page that was unlinked and delisted.
   public mutating func add(_ id: ShadowPageID, _ tables: borrowing PageTables) {
-    tables.arena.setNext(first, of: id)
+    tables.arena[id].next = first
     first = id
     count += 1
   }

@@ -57,14 +57,10 @@ import Synchronization
     return unsafe rows + Int(id.number)
   }
 
-  /// A row as it is; the caller holds what guards it.
-  ///
-  /// It is set as a whole only by whoever has it alone.
-  public internal(set) subscript(id: ShadowPageID) -> ShadowPage {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    get { unsafe pointer(id).pointee.snapshot }
-    // SAFETY: as above.
-    nonmutating set { unsafe pointer(id).pointee.store(newValue) }
+  /// A row, to be looked at while the arena lives.
+  public subscript(id: ShadowPageID) -> ShadowPage {
+    // SAFETY: `pointer` is in bounds, and a row that has a name is initialized.
+    unsafe ShadowPage(row: UnsafePointer(pointer(id)))
   }
 
   // MARK: A row's fields
@@ -73,14 +69,15 @@ import Synchronization
   func describe(
     _ id: ShadowPageID, _ frame: GuestFrame, _ role: ShadowPageRole, generation: UInt8
   ) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.describe(frame, role, generation: generation)
+    let row = self[id]
+    row.guestFrame = frame
+    row.role = role
+    row.generation = generation
   }
 
   /// Says which entry points to a table.
   public func setParentEntry(_ address: HostPhysical, of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.parentEntry.store(address.raw, ordering: .relaxed)
+    self[id].parentEntry = address
   }
 
   /// Counts more users of a root.
@@ -102,45 +99,24 @@ import Synchronization
   ///
   /// The bit is state: the root leaves its bucket's order, not its bucket, which goes by frame.
   public func invalidateRoot(_ id: ShadowPageID) {
-    var role = self[id].role
+    let row = self[id]
+    var role = row.role
     role.isInvalid = true
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.role.store(role.word, ordering: .relaxed)
-    unsafe pointer(id).pointee.isScheduledToZap.store(true, ordering: .relaxed)
+    row.role = role
+    row.isScheduledToZap = true
   }
 
   /// Makes a table of shadow paging invalid, which was emptied already.
   public func invalidateTable(_ id: ShadowPageID) {
-    var role = self[id].role
+    let row = self[id]
+    var role = row.role
     role.isInvalid = true
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.role.store(role.word, ordering: .relaxed)
+    row.role = role
   }
 
   /// An invalidated root has been emptied.
   public func finishZap(of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.isScheduledToZap.store(false, ordering: .relaxed)
-  }
-
-  private func setState(_ state: ShadowPage.State, of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.state.store(state.rawValue, ordering: .relaxed)
-  }
-
-  func setNext(_ next: ShadowPageID, of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.next.store(next.number, ordering: .relaxed)
-  }
-
-  private func setPrevious(_ previous: ShadowPageID, of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.previous.store(previous.number, ordering: .relaxed)
-  }
-
-  private func setHashNext(_ next: ShadowPageID, of id: ShadowPageID) {
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.hashNext.store(next.number, ordering: .relaxed)
+    self[id].isScheduledToZap = false
   }
 
   /// How many tables exist: stocked, live and retired.
@@ -175,12 +151,12 @@ import Synchronization
       unsafe pointer(id).initialize(to: ShadowPageRow())
     }
     guard let frame = host.allocateTable(owner: id.number) else {
-      unsafe setNext(shared.pointee.firstFree, of: id)
+      self[id].next = unsafe shared.pointee.firstFree
       unsafe shared.pointee.firstFree = id
       return nil
     }
     host.memory.fillFrame(frame, with: SPTE.nonpresent.raw)
-    self[id] = ShadowPage(frame: frame, state: .cached)
+    self[id].stock(frame)
     unsafe shared.pointee.tableCount += 1
     return id
   }
@@ -191,9 +167,9 @@ import Synchronization
     defer { lock.unlock() }
     precondition(self[id].state != .live && self[id].state != .free, "a live table is retired")
     host.freeTable(self[id].frame)
-    setState(.free, of: id)
+    self[id].state = .free
     // SAFETY: one allocated element, guarded by the lock.
-    unsafe setNext(shared.pointee.firstFree, of: id)
+    self[id].next = unsafe shared.pointee.firstFree
     unsafe shared.pointee.firstFree = id
     unsafe shared.pointee.tableCount -= 1
   }
@@ -201,13 +177,13 @@ import Synchronization
   /// A stocked table goes live without being listed: it is found through its parent only.
   public func goLive(_ id: ShadowPageID) {
     precondition(self[id].state == .cached, "only a stocked table goes live")
-    setState(.live, of: id)
+    self[id].state = .live
   }
 
   /// A live table that nobody could find yet goes back to being stock.
   public func goBack(_ id: ShadowPageID) {
     precondition(self[id].state == .live, "only a live table goes back")
-    setState(.cached, of: id)
+    self[id].state = .cached
   }
 
   // MARK: Identity
@@ -246,14 +222,14 @@ import Synchronization
     defer { lock.unlock() }
     precondition(self[id].state == .cached, "only a stocked table goes live")
     let index = bucket(self[id].guestFrame)
-    setState(.live, of: id)
+    self[id].state = .live
     // SAFETY: a bucket number is below the number of buckets; the list ends are lock-guarded.
-    unsafe setHashNext(buckets[index], of: id)
+    self[id].hashNext = unsafe buckets[index]
     unsafe buckets[index] = id
-    unsafe setNext(shared.pointee.firstActive, of: id)
-    setPrevious(.none, of: id)
+    self[id].next = unsafe shared.pointee.firstActive
+    self[id].previous = .none
     let first = unsafe shared.pointee.firstActive
-    if first != .none { setPrevious(id, of: first) } else { unsafe shared.pointee.lastActive = id }
+    if first != .none { self[first].previous = id } else { unsafe shared.pointee.lastActive = id }
     unsafe shared.pointee.firstActive = id
     unsafe shared.pointee.activeCount += 1
   }
@@ -271,22 +247,22 @@ import Synchronization
       var before = unsafe buckets[index]
       while before != .none && self[before].hashNext != id { before = self[before].hashNext }
       precondition(before != .none, "a listed table is in its bucket")
-      setHashNext(self[id].hashNext, of: before)
+      self[before].hashNext = self[id].hashNext
     }
     let (next, previous) = (self[id].next, self[id].previous)
     if previous != .none {
-      setNext(next, of: previous)
+      self[previous].next = next
     } else {
       unsafe shared.pointee.firstActive = next
     }
     if next != .none {
-      setPrevious(previous, of: next)
+      self[next].previous = previous
     } else {
       unsafe shared.pointee.lastActive = previous
     }
-    setNext(.none, of: id)
-    setPrevious(.none, of: id)
-    setHashNext(.none, of: id)
+    self[id].next = .none
+    self[id].previous = .none
+    self[id].hashNext = .none
     unsafe shared.pointee.activeCount -= 1
   }
 
@@ -372,11 +348,10 @@ import Synchronization
     lock.lock()
     defer { lock.unlock() }
     precondition(self[id].state == .live, "a table is retired once")
-    setState(.retired, of: id)
-    // SAFETY: `pointer` is in bounds and the row is initialized.
-    unsafe pointer(id).pointee.retiredAt.store(stamp, ordering: .relaxed)
+    self[id].state = .retired
+    self[id].retiredAt = stamp
     // SAFETY: one allocated element, guarded by the lock.
-    unsafe setNext(shared.pointee.firstRetired, of: id)
+    self[id].next = unsafe shared.pointee.firstRetired
     unsafe shared.pointee.firstRetired = id
   }
 
@@ -393,7 +368,7 @@ import Synchronization
         if before == .none {
           unsafe shared.pointee.firstRetired = next
         } else {
-          setNext(next, of: before)
+          self[before].next = next
         }
         return id
       }
