@@ -42,8 +42,10 @@ extension VirtualMachine {
     case .root, .allRoots: break
     }
     tables.quiet.leave(number)
+    // SAFETY: the processors live as long as the machine.
     var mode = unsafe processor.pointee.hardwareRegisters
     mode.cr3 = mode.cr3 & ~0xFFF | registers.cr3 & 0xFFF
+    // SAFETY: the processors live as long as the machine.
     unsafe processor.pointee.hardware.invalidate(what, mode)
   }
 
