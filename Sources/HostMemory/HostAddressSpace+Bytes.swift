@@ -53,17 +53,18 @@ extension HostAddressSpace {
   }
 
   /// Does something with the byte at `address` while its page cannot move; `nil` when the mapping
-  /// there does not permit the access now, or the page lies in a device outside memory.
+  /// there does not permit the access now, or a write would go to a device outside memory.
   ///
-  /// `body` is short and takes no lock. A page looked up for a write is marked dirty.
+  /// `body` is short and takes no lock; for a read, the place may lie outside memory. A page looked
+  /// up for a write is marked dirty.
   public func withPage<Result>(
     at address: HostVirtual, for access: HostAccess, _ body: (HostPhysical) -> Result
   ) -> Result? {
     lock()
     defer { unlock() }
-    guard let page = lookUpMapped(address, for: access), host.memory.contains(page.frame) else {
-      return nil
-    }
+    guard let page = lookUpMapped(address, for: access),
+      access == .read || host.memory.contains(page.frame)
+    else { return nil }
     if access == .write && page.content == .memory { host.records.markDirty(page.frame) }
     return body(page.frame.address + address.pageOffset)
   }
