@@ -106,8 +106,8 @@ let package = Package(
     room(
       "GuestRunner",
       [
-        "PagingUnits", "HostMemory", "MachineEvents", "GuestMemory", "HardwareModel", "DirectMMU",
-        "VirtualMachine", "SparseMemory", "GuestProcessor", "MachineChecks",
+        "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "HardwareModel",
+        "DirectMMU", "VirtualMachine", "SparseMemory", "GuestProcessor", "MachineChecks",
       ]),
     .target(
       name: "MachineSimulation",
@@ -124,7 +124,7 @@ let package = Package(
       name: "CommandLineTool",
       dependencies: [
         "PagingUnits", "X86Paging", "MachineEvents", "EventSources", "Reports", "MachineChecks",
-        "GuestRunner", "MachineSimulation", "CDemonstrationGuest", "Mutations",
+        "GuestRunner", "MachineSimulation", "VirtualMachine", "CDemonstrationGuest", "Mutations",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: house),

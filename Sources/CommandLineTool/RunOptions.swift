@@ -3,9 +3,16 @@ import ArgumentParser
 import GuestProcessor
 import GuestRunner
 import PagingUnits
+import VirtualMachine
 
 /// Which MMU runs a guest.
 enum MMUChoice: String, ExpressibleByArgument, CaseIterable { case direct, shadow }
+
+/// How shadow paging makes roots that no table of the guest's stands behind.
+enum SpecialRootChoice: String, ExpressibleByArgument, CaseIterable {
+  case tables
+  case localPages = "local-pages"
+}
 
 /// Whose processor runs a guest.
 enum VendorChoice: String, ExpressibleByArgument, CaseIterable { case intel, amd }
@@ -35,8 +42,12 @@ enum DirtyLogChoice: String, ExpressibleByArgument, CaseIterable {
 
 /// What a guest runs on.
 struct MachineOptions: ParsableArguments {
-  @Option(help: "Two-dimensional paging, or shadow paging (not built yet).")
+  @Option(help: "Two-dimensional paging, or shadow paging.")
   var mmu = MMUChoice.direct
+
+  @Option(
+    help: "How shadow paging makes roots without a table of the guest's: tables, local-pages.")
+  var specialRoots = SpecialRootChoice.tables
 
   @Option(help: "Whose tables: Intel's EPT or AMD's NPT.")
   var vendor = VendorChoice.intel
@@ -70,7 +81,6 @@ struct MachineOptions: ParsableArguments {
 
   /// Refuses what the contract names and this version does not do.
   func refuseWhatIsMissing() throws {
-    if mmu == .shadow { throw Failure("--mmu shadow: shadow paging is not built yet") }
     if dirtyLog != .off {
       throw Failure("--dirty-log \(dirtyLog.rawValue): dirty logging is not built yet")
     }
@@ -102,6 +112,10 @@ struct MachineOptions: ParsableArguments {
     run.memoryBytes = bytes
     run.backing = backing.level
     run.rootLevel = Level(levels)
+    run.mmu = mmu == .direct ? .direct : .shadow
+    run.specialRoots = specialRoots == .tables ? .tables : .localPages
+    // Shadow entries hold no keys (KVM offers none under shadow paging either).
+    if mmu == .shadow { run.features.paging.remove(.protectionKeys) }
     run.features.vendor = vendor == .intel ? .intel : .amd
     run.features.physicalAddressBits = UInt8(physBits)
   }

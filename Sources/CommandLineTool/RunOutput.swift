@@ -3,6 +3,7 @@ import GuestProcessor
 import GuestRunner
 import MachineEvents
 import PagingUnits
+import VirtualMachine
 import Reports
 
 /// What is said of a run that has ended.
@@ -59,11 +60,14 @@ struct RunOutput {
   /// One or two lines that say what the MMU did.
   private var summary: String {
     let format = configuration.features.vendor == .intel ? "EPT" : "NPT"
+    let tables =
+      configuration.mmu == .shadow
+      ? "shadow paging" : "\(configuration.rootLevel.depth)-level \(format)"
     let pages = pageCounts.filter { $0.1 > 0 }.map { "\($0.1) of \($0.0)" }
     let references = report.guestReferences + report.secondReferences
     return """
       penumbra: \(report.summary)
-      \(configuration.rootLevel.depth)-level \(format): \(value(.exits)) exits, \
+      \(tables): \(value(.exits)) exits, \
       \(value(.pf_fixed)) faults fixed, \(value(.mmio_exits)) device accesses; pages: \
       \(pages.isEmpty ? "none" : pages.joined(separator: ", ")); tables: \
       \(report.tableBytes >> 10) KiB; \(report.walks) walks read \(references) entries; \

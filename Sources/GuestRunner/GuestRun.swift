@@ -226,6 +226,8 @@ extension RunConfiguration {
     configuration.guestPhysicalBits = Int(features.physicalAddressBits)
     configuration.physicalBits = max(46, Int(features.physicalAddressBits))
     configuration.rootLevel = rootLevel
+    configuration.mmu = mmu
+    configuration.specialRoots = specialRoots
     return configuration
   }
 }

@@ -3,6 +3,7 @@ import HardwareModel
 import HostMemory
 import MachineChecks
 import MachineEvents
+import PageTables
 import PagingUnits
 import SparseMemory
 import VirtualMachine
@@ -46,6 +47,7 @@ final class MachinePort: GuestPort {
   private var exits: Int64 = 0
   private var level: UInt8 = 0
   private var alignmentCheck = false
+  private var watched = WatchedStores()
 
   init(
     machine: consuming VirtualMachine, on host: SparseHost, console: GuestConsole,
@@ -103,6 +105,7 @@ final class MachinePort: GuestPort {
       return .filled(
         translation.hostPhysical.frame, PageGrant(rawValue: translation.usable.rawValue))
     case .tableStore(let translation):
+      watched.add(request.address, translation, in: machine.tables.memory)
       return .filledOnce(translation.hostPhysical.frame)
     case .pageFault(let errorCode): return .pageFault(errorCode: errorCode)
     case .device(let address): return .device(address.frame)
@@ -132,6 +135,15 @@ final class MachinePort: GuestPort {
   private func forget(_ what: Invalidation) {
     machine.invalidate(0, what)
     reference?.invalidated(0, what, in: machine)
+  }
+
+  /// A store to a table of the guest's has been performed: the MMU is told which entries changed.
+  override func storeCompleted(in page: GuestVirtual, frame: HostFrame) {
+    let width = machine[registersOf: 0].cr4 >> 5 & 1 == 1 ? 8 : 4
+    for (address, count) in watched.take(page, frame, entries: width, in: machine.tables.memory) {
+      machine.stored(0, at: address, byteCount: count)
+    }
+    if machine.takeOutsideFlush(0) { processor?.flushTranslations() }
   }
 
   override func invalidate(_ address: GuestVirtual) {

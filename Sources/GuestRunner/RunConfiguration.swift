@@ -1,6 +1,7 @@
 public import GuestProcessor
 public import MachineEvents
 public import PagingUnits
+public import VirtualMachine
 
 /// What to run, and on what.
 public struct RunConfiguration: Sendable {
@@ -49,6 +50,11 @@ public struct RunConfiguration: Sendable {
   public var features = ProcessorFeatures()
   /// The levels of the two-dimensional root, 4 or 5.
   public var rootLevel = Level.level4
+
+  /// Two-dimensional paging, or shadow paging.
+  public var mmu = MachineConfiguration.TranslationKind.direct
+  /// How shadow paging makes roots that no table of the guest's stands behind.
+  public var specialRoots = MachineConfiguration.SpecialRootKind.tables
 
   /// Seconds after which the run ends; `nil` for none.
   public var timeout: Double? = 60

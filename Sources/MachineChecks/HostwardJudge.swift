@@ -22,7 +22,9 @@ struct HostwardJudge {
   }
 
   let memory: ReferenceMemory
-  let tables: SecondTables
+  /// The machine's own tables of the second dimension; `nil` under shadow paging, whose tables a
+  /// rule of their own compares with memslots and host.
+  let tables: SecondTables?
 
   /// The first rule that a step breaks; `what` names the step.
   func violation(_ step: Step, _ what: @autoclosure () -> String) -> Violation? {
@@ -66,6 +68,7 @@ struct HostwardJudge {
   private func tableViolation(
     _ step: Step, hostDepth: Int, _ what: @autoclosure () -> String
   ) -> Violation? {
+    guard let tables else { return nil }
     if let leaf = tables.leaf(step.guest), leaf.depth > hostDepth {
       return Violation(
         "the machine's own entry is no larger than the host's page",

@@ -20,7 +20,7 @@ extension Reference {
     case .translated(let translation):
       return judge(translation, verdict, memory, machine)
     case .tableStore(let translation):
-      return judge(translation, verdict, memory, machine)
+      return judge(translation, verdict, memory, machine, isRepeatable: false)
     case .stuck(let address):
       return Violation("an access makes progress", found: "stuck at \(hex(address.raw))")
     case .failed(.noMemory, _) where supply == .scarce: return nil
@@ -53,6 +53,8 @@ extension Reference {
       remembered[verdict.access.processor].forgetPath(
         linear, RememberedWalks.Space(mode), shift: mode.shift)
     }
+    // The MMU's own walk, which marks what it passes, comes before a device is found.
+    if case .device = ending, configuration.mmu == .shadow { return nil }
     return marksViolation(
       verdict, marked: verdict.markedBeforeEnding, dirtied: verdict.dirtiedBeforeEnding, memory,
       machine)
@@ -97,17 +99,21 @@ extension Reference {
 
   private mutating func judge(
     _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
-    _ machine: borrowing VirtualMachine
+    _ machine: borrowing VirtualMachine, isRepeatable: Bool = true
   ) -> Violation? {
     let found = {
       "\(hex(translation.guestPhysical.raw)) → \(hex(translation.hostPhysical.raw)), level "
         + "\(translation.level.depth), usable \(translation.usable.rawValue)"
         + (translation.isGlobal ? ", global" : "")
     }
-    if let violation = hostViolation(translation, verdict, memory, machine) { return violation }
+    if let violation = hostViolation(
+      translation, verdict, memory, machine, isRepeatable: isRepeatable)
+    {
+      return violation
+    }
     var why: Violation?
     var isLawful = verdict.isOpen
-    for way in verdict.ways where Self.leads(way, translation, verdict) {
+    for way in verdict.ways where leads(way, translation, verdict) {
       if let violation = wayViolation(way, translation, verdict, memory, machine) {
         why = why ?? violation
         continue
@@ -119,15 +125,17 @@ extension Reference {
   }
 
   /// Whether a way leads where an access went.
-  private static func leads(
+  private func leads(
     _ way: ReferenceWay, _ translation: Translation, _ verdict: ReferenceVerdict
   ) -> Bool {
     if way.physical != translation.guestPhysical.raw { return false }
     if verdict.access.performer == .hypervisor { return true }
     let shift = 12 + 9 * UInt64(translation.level.depth - 1)
-    return shift <= way.page.shift
-      && way.page.isGlobal == translation.isGlobal
-      && bits(translation.usable) & ~way.permitted == 0
+    // Shadow tables hold no global mark, and translate by large pages where the guest has no tables.
+    let isShadow = configuration.mmu == .shadow
+    return (shift <= way.page.shift || isShadow && verdict.mode.levels == 0)
+      && (way.page.isGlobal == translation.isGlobal || isShadow)
+      && Self.bits(translation.usable) & ~way.permitted == 0
   }
 
   private static func bits(_ usable: Translation.Usable) -> UInt8 {
@@ -138,16 +146,17 @@ extension Reference {
 
   private func hostViolation(
     _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
-    _ machine: borrowing VirtualMachine
+    _ machine: borrowing VirtualMachine, isRepeatable: Bool
   ) -> Violation? {
     if verdict.access.performer == .hypervisor {
       return emulationViolation(translation, verdict, memory)
     }
-    guard let tables = SecondTables(of: verdict.access.processor, in: machine) else {
+    let tables = SecondTables(of: verdict.access.processor, in: machine)
+    if tables == nil && machine.configuration.mmu == .direct {
       return Violation("a processor that reaches memory has a root", found: Self.words(verdict))
     }
     let needed = UInt8(1) << verdict.access.kind.rawValue
-    if Self.bits(translation.usable) & needed == 0 {
+    if isRepeatable && Self.bits(translation.usable) & needed == 0 {
       return Violation("an access that succeeds may be made again", found: Self.words(verdict))
     }
     let step = HostwardJudge.Step(

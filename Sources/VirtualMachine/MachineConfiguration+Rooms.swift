@@ -35,6 +35,12 @@ extension MachineConfiguration {
       prefetch: prefetch == .present ? .alignedGroup : .none, frameLimit: frameLimit)
   }
 
+  /// The bits of CR4 that the guest's processor lacks: with shadow paging protection keys too, which
+  /// no shadow entry holds.
+  var lackingCR4: UInt64 {
+    mmu == .shadow ? reservedCR4 | CR4Layout.protectionKeys.mask : reservedCR4
+  }
+
   var shadowConfiguration: ShadowMMU.Configuration {
     ShadowMMU.Configuration(
       largestPage: largestPage, specialRoots: specialRoots == .tables ? .tables : .localPages,

@@ -32,7 +32,7 @@ extension VirtualMachine {
   public func writeCR4(_ number: Int, _ value: UInt64) -> ControlOutcome {
     accept(
       number,
-      self[registersOf: number].writingCR4(value, reserved: configuration.reservedCR4))
+      self[registersOf: number].writingCR4(value, reserved: configuration.lackingCR4))
   }
 
   /// WRMSR to IA32_EFER.
@@ -57,7 +57,7 @@ extension VirtualMachine {
     let identifies = next.cr4 >> 17 & 1 == 1
     guard
       next.cr0 >> 32 == 0, isProtected || !isPaged, !cachesThrough, isExtended || !isLong,
-      isLong || !identifies, next.cr4 & configuration.reservedCR4 == 0,
+      isLong || !identifies, next.cr4 & configuration.lackingCR4 == 0,
       next.efer & configuration.reservedEFER == 0,
       next.cr3 >> UInt64(configuration.guestPhysicalBits) == 0
     else { return .generalProtection }
