@@ -131,7 +131,8 @@ extension Reference {
     if way.physical != translation.guestPhysical.raw { return false }
     if verdict.access.performer == .hypervisor { return true }
     let shift = 12 + 9 * UInt64(translation.level.depth - 1)
-    // Shadow tables hold no global mark, and translate by large pages where the guest has no tables.
+    // Shadow tables hold no global mark, and translate by large pages where the guest has no
+    // tables.
     let isShadow = configuration.mmu == .shadow
     return (shift <= way.page.shift || isShadow && verdict.mode.levels == 0)
       && (way.page.isGlobal == translation.isGlobal || isShadow)

@@ -35,8 +35,8 @@ extension MachineConfiguration {
       prefetch: prefetch == .present ? .alignedGroup : .none, frameLimit: frameLimit)
   }
 
-  /// The bits of CR4 that the guest's processor lacks: with shadow paging protection keys too, which
-  /// no shadow entry holds.
+  /// The bits of CR4 that the guest's processor lacks: with shadow paging protection keys too,
+  /// which no shadow entry holds.
   var lackingCR4: UInt64 {
     mmu == .shadow ? reservedCR4 | CR4Layout.protectionKeys.mask : reservedCR4
   }

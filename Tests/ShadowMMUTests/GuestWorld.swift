@@ -101,7 +101,9 @@ struct GuestWorld: ~Copyable {
         if mode == .long5 { address |= UInt64(chance.below(2)) << 48 }
         if mode == .long4 && address >> 47 & 1 == 1 { address |= 0xFFFF << 48 }
       }
-      return address | small & 0xFF8
+      // Where tables have entries that are in use, if the page is one.
+      let offset = chance.pick([0, 8, 0x400, 0x7F8, 0x800, 0xFF8, small & 0xFF8] as [UInt64])
+      return address & ~0xFFF | offset
     }
     loadRoot(someRoot())
   }
@@ -149,21 +151,21 @@ struct GuestWorld: ~Copyable {
       return chance.oneIn(2) ? chance.pick(pool) : chance.pick(data)
     }
     if level > 1 { return chance.pick(tables(level - 1)) }
-    return chance.oneIn(3) ? chance.pick(tables(1)) : chance.pick(data)
+    return chance.oneIn(2) ? chance.pick(tables(1)) : chance.pick(data)
   }
 
   /// An entry of the table in `frame`: to another table or a page, with any rights.
   private mutating func entry(in frame: UInt64) -> UInt64 {
-    if chance.oneIn(8) { return chance.next() & ~1 }
+    if chance.oneIn(isTidy ? 24 : 8) { return chance.next() & ~1 }
     var word = target(from: frame) << 12
     word |= chance.pick([7, 7, 7, 3, 5, 1, 0x27, 0x67])
-    if chance.oneIn(6) {
+    if chance.oneIn(isTidy ? 14 : 6) {
       // A large page, now and then well formed.
       word = word & ~0x1F_F000 | 1 << 7
       if mode == .short { word &= ~0x3F_F000 }
     }
-    if chance.oneIn(12) { word |= 1 << 63 }
-    if chance.oneIn(30) { word |= 1 << 50 }
+    if chance.oneIn(isTidy ? 40 : 12) { word |= 1 << 63 }
+    if chance.oneIn(isTidy ? 90 : 30) { word |= 1 << 50 }
     return word
   }
 
@@ -185,7 +187,8 @@ struct GuestWorld: ~Copyable {
     case 0: change(to: chance.pick(modes))
     case 1, 2: loadRoot(someRoot())
     case 3: hostChange()
-    case 4: return storeByAddress()
+    case 4, 10: return storeByAddress()
+    case 8, 9: return ageSomewhere()
     case 5: if chance.oneIn(8) { shadow.machine.zapAll(); direct.machine.zapAll() }
     case 6: if chance.oneIn(6) { moveSlot() }
     case 7:
@@ -233,6 +236,12 @@ struct GuestWorld: ~Copyable {
       count = chance.pick([1, 2, 4, 8])
       word = chance.oneIn(2) ? 0 : word
     }
+    if chance.oneIn(2) && there.guestPhysical.raw & 7 == 0 {
+      // What is there, as if nobody had used it, or with another right.
+      count = 8
+      word = direct.read(there.guestPhysical.raw) & ~chance.pick([0x60, 0x40, 0x20])
+      if chance.oneIn(3) { word ^= chance.pick([2, 4]) }
+    }
     count = min(count, 4096 - Int(there.guestPhysical.pageOffset))
     stores += 1
     switch ours {
@@ -260,11 +269,35 @@ struct GuestWorld: ~Copyable {
 
   /// A store through some other mapping, of any size and alignment.
   private mutating func storeByAddress() -> String? {
-    let address = GuestPhysical(chance.pick(pool) << 12 | UInt64(chance.below(4090)))
+    var offset = chance.below(4090)
+    if chance.oneIn(2) {
+      // Just before, inside or at an entry that is in use.
+      offset = max(0, chance.pick([0, 1, 2, 3, 4, 255, 256, 511]) * 8 + chance.below(12) - 7)
+    }
+    let address = GuestPhysical(chance.pick(pool) << 12 | UInt64(min(offset, 4095)))
     let ours = shadow.machine.access(0, address, .write)
     let theirs = direct.machine.access(0, address, .write)
     if Seen(ours) != Seen(theirs) { return "\(Seen(ours)), \(Seen(theirs))" }
     store(ours, theirs)
+    return nil
+  }
+
+  /// The guest clears marks of an entry that is in use, through some other mapping.
+  private mutating func ageSomewhere() -> String? {
+    let frame = chance.pick(pool)
+    let words = direct.page(frame)
+    let used = (0..<512).filter { words[$0] & 0x21 == 0x21 }
+    guard !used.isEmpty else { return nil }
+    let index = chance.pick(used)
+    let address = GuestPhysical(frame << 12 | UInt64(index) * 8)
+    let ours = shadow.machine.access(0, address, .write)
+    guard case .tableStore(let here) = ours,
+      case .translated(let there) = direct.machine.access(0, address, .write)
+    else { return "a store by address came to \(ours)" }
+    let word = words[index] & ~chance.pick([0x60, 0x40, 0x20])
+    shadow.store(word, 8, here, isTable: true)
+    direct.store(word, 8, there, isTable: false)
+    flush()
     return nil
   }
 

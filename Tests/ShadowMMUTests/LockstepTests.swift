@@ -11,9 +11,9 @@ struct LockstepTests {
   func oneMode(
     mode: GuestWorld.Mode, special: MachineConfiguration.SpecialRootKind
   ) throws {
-    for seed in 1...6 as ClosedRange<UInt64> {
+    for seed in 1...8 as ClosedRange<UInt64> {
       var world = try GuestWorld(seed: seed, modes: [mode], special)
-      try run(&world, [mode], seed, steps: 400)
+      try run(&world, [mode], seed, steps: 800)
     }
   }
 

@@ -47,7 +47,8 @@ struct RoleTests {
     #expect(child.word == 0x21704 && child.hasGuestEntries)
     #expect(five.nestedRootRole(levels: .level5).word == 0x21705)
     #expect(four.nestedRootRole(levels: .level4).isPassthrough == false)
-    let pae = ProcessorRole.nested(registers(pae: true), in: .normal).nestedRootRole(levels: .level4)
+    let pae = ProcessorRole.nested(registers(pae: true), in: .normal).nestedRootRole(
+      levels: .level4)
     #expect(pae.child(.all, .guestTable, at: 0).child(.all, .guestTable, at: 2).word == 0x21702)
     let short = ProcessorRole.nested(registers(nx: false), in: .normal)
     let quarters = (0..<4).map {
