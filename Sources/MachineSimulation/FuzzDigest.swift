@@ -86,6 +86,10 @@ public struct FuzzDigest: Hashable, Sendable, CustomStringConvertible {
     case .tableEntry(let place, let level, let space):
       add(15 | Int(level?.depth ?? 0) << 8 | Int(space.rawValue) << 16)
       add(place.raw)
+    case .trim(let count): add(19 | count << 8)
+    case .shadowEntry(let processor, let address, let level):
+      add(20 | processor << 8 | Int(level?.depth ?? 0) << 16)
+      add(address.raw)
     case .processorTLB(let processor, let address):
       add(16 | processor << 8)
       add(address.raw)

@@ -126,6 +126,9 @@ struct FuzzShrinker {
       { $0.rootLevel = $1.rootLevel },
       { $0.features = $1.features },
       { $0.prefetch = $1.prefetch },
+      { $0.mmu = $1.mmu },
+      { $0.specialRoots = $1.specialRoots },
+      { $0.shadowPageLimit = $1.shadowPageLimit },
       { $0.largestPage = $1.largestPage },
       { $0.translationSets = $1.translationSets },
       { machine, plain in

@@ -22,6 +22,8 @@ public enum Operation: Hashable, Sendable {
   case host(HostAction, GuestPhysical, byteCount: UInt64)
   /// Every table becomes obsolete.
   case zapAll
+  /// The oldest shadow pages are reclaimed, so many.
+  case trim(Int)
   /// A processor's hardware forgets everything, as it may at any time.
   case evict(processor: Int)
   /// The host refuses allocations from now on.
@@ -32,6 +34,8 @@ public enum Operation: Hashable, Sendable {
   case tracepoints
   /// An entry of ours is looked at.
   case tableEntry(GuestPhysical, Level?, AddressSpace)
+  /// An entry of the shadow tables that a processor walks for a linear address is looked at.
+  case shadowEntry(processor: Int, GuestVirtual, Level?)
   /// A processor's TLB is looked at.
   case processorTLB(processor: Int, GuestVirtual)
   /// Every invariant, and the reference, are consulted.

@@ -52,6 +52,12 @@ public struct ScenarioMachine: Hashable, Sendable {
   public var features = ScenarioFeatures.standard
   /// How many virtual processors.
   public var processors = 1
+  /// How the machine's own tables translate.
+  public var mmu = MachineConfiguration.TranslationKind.direct
+  /// How shadow paging makes roots that no table of the guest's stands behind.
+  public var specialRoots = MachineConfiguration.SpecialRootKind.tables
+  /// The most shadow pages, at least 64; `nil` for a fiftieth of the guest's pages.
+  public var shadowPageLimit: Int?
   /// The largest page that a leaf maps.
   public var largestPage = Level.page1G
   /// Whether a fault also maps neighbours.
@@ -78,6 +84,9 @@ public struct ScenarioMachine: Hashable, Sendable {
     configuration.physicalBits = physicalBits
     configuration.guestPhysicalBits = guestPhysicalBits
     configuration.rootLevel = rootLevel
+    configuration.mmu = mmu
+    configuration.specialRoots = specialRoots
+    configuration.shadowPageLimit = shadowPageLimit
     configuration.largestPage =
       features.contains(.gigabytePages)
       ? largestPage

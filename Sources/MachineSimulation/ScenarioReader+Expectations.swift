@@ -19,7 +19,7 @@ extension ScenarioReader {
     let error = ("error", Shape.word(errors))
     let exception = ("exception", Shape.word(["gp"]))
     switch kind {
-    case "memslot", "write", "zap-all", "refuse": return [error]
+    case "memslot", "write", "zap-all", "trim", "refuse": return [error]
     case "host": return [error, ("young", .flag)]
     case "read": return [error, ("u64", .numbers(64)), ("u32", .numbers(32)), ("bytes", .bytes)]
     case "registers", "load-cr3", "invlpg", "invpcid", "evict": return [exception]

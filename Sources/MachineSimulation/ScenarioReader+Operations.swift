@@ -1,4 +1,5 @@
 import PagingUnits
+import VirtualMachine
 import Yams
 
 /// The fields of each kind of step.
@@ -171,14 +172,24 @@ extension ScenarioReader {
 
   func readTableEntry(_ body: Node) throws(ScenarioError) -> Operation {
     let section = try self.section(
-      body, "table-entry", ["root", "gpa", "gva", "level", "address-space"])
+      body, "table-entry", ["root", "vcpu", "gpa", "gva", "level", "address-space"])
     let roots = ["direct", "shadow", "spp", "secure", "mirror"]
-    if let node = section.node("root"), let root = try section.word("root", roots),
-      root != "direct"
-    {
+    let root = try section.word("root", roots) ?? machine.mmu.rawValue
+    if let node = section.node("root"), root != "direct" && root != "shadow" {
       throw notBuilt("root: \(root)", node)
     }
-    if let node = section.node("gva") { throw notBuilt("an entry by gva", node) }
+    // A direct table has no linear addresses, and the shadow's are all that it has.
+    for (key, other) in [("gpa", "shadow"), ("gva", "direct")] where root == other {
+      if let node = section.node(key) {
+        throw section.problem(
+          key, node, expected: "\(key == "gpa" ? "gva" : "gpa") with root: \(root)")
+      }
+    }
+    if root == "shadow" {
+      return .shadowEntry(
+        processor: try processor(section), GuestVirtual(try section.requiredNumber("gva")),
+        try section.number("level", 1...5).map { Level(Int($0)) })
+    }
     let space: AddressSpace =
       try section.number("address-space", 0...1) == 1 ? .systemManagement : .normal
     return .tableEntry(

@@ -6,13 +6,13 @@ extension ScenarioReader {
   /// The kinds of steps that exist, by the key that names them.
   static let kinds = [
     "memslot", "write", "read", "registers", "access", "guest-physical-access", "load-cr3",
-    "invlpg", "invpcid", "host", "zap-all", "evict", "refuse", "counters", "tracepoints",
+    "invlpg", "invpcid", "host", "zap-all", "trim", "evict", "refuse", "counters", "tracepoints",
     "table-entry", "processor-tlb", "check", "interleave", "repeat",
   ]
   /// The kinds of steps that the language has and that are not built yet.
   static let laterKinds = [
     "dirty-log", "subpage", "attributes", "seamcall", "tdcall", "nested", "invept", "invvpid",
-    "invlpga", "trim", "recover-huge-pages",
+    "invlpga", "recover-huge-pages",
   ]
 
   /// Reads a list of steps.
@@ -134,6 +134,13 @@ extension ScenarioReader {
         pcid: UInt16(try section.number("pcid", 0...0xFFFF) ?? 0),
         GuestVirtual(try section.number("gva") ?? 0))
     case "host": return try readHost(body)
+    case "trim":
+      guard let count = body.number, count <= 1 << 20 else {
+        throw ScenarioError(
+          file: file, line: body.line,
+          "\(body.shown) stands where a number of shadow pages was expected")
+      }
+      return .trim(Int(count))
     case "evict": return .evict(processor: try processor(section(body, kind, ["vcpu"])))
     case "refuse": return .refuse(try readRefusal(body))
     case "counters": return .counters(processor: try processor(section(body, kind, ["vcpu"])))

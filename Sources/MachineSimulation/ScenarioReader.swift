@@ -114,9 +114,18 @@ public struct ScenarioReader {
   }
 
   private mutating func readVirtualMachine(_ node: Node) throws(ScenarioError) {
-    let section = try SectionReader(node, "vm", keys: ["mmu", "kind", "vcpus"], in: file)
-    if let node = section.node("mmu"), try section.word("mmu", ["direct", "shadow"]) == "shadow" {
-      throw notBuilt("mmu: shadow", node)
+    let section = try SectionReader(
+      node, "vm", keys: ["mmu", "special-roots", "shadow-pages", "kind", "vcpus"], in: file)
+    if let mmu = try section.choice("mmu", as: MachineConfiguration.TranslationKind.self) {
+      machine.mmu = mmu
+    }
+    if let design = try section.choice(
+      "special-roots", as: MachineConfiguration.SpecialRootKind.self)
+    {
+      machine.specialRoots = design
+    }
+    if let limit = try section.number("shadow-pages", 64...(1 << 16)) {
+      machine.shadowPageLimit = Int(limit)
     }
     if let node = section.node("kind"),
       try section.word("kind", ["normal", "trust-domain"]) == "trust-domain"

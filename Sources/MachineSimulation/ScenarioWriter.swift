@@ -11,9 +11,8 @@ public enum ScenarioWriter {
     lines.append("name: \(quoted(scenario.name))")
     let machine = self.machine(scenario.machine)
     if !machine.isEmpty { lines += ["machine:"] + machine.map { "  \($0)" } }
-    if scenario.machine.processors != 1 {
-      lines += ["vm:", "  vcpus: \(scenario.machine.processors)"]
-    }
+    let virtual = virtualMachine(scenario.machine)
+    if !virtual.isEmpty { lines += ["vm:"] + virtual.map { "  \($0)" } }
     lines.append(scenario.steps.isEmpty ? "steps: []" : "steps:")
     for step in scenario.steps { lines += self.lines(of: step).map { "  \($0)" } }
     return lines.joined(separator: "\n") + "\n"
@@ -59,6 +58,18 @@ public enum ScenarioWriter {
       lines.append("tlb-sets: \(machine.translationSets)")
     }
     if let seed = machine.mischief { lines.append("mischief: \(hex(seed))") }
+    return lines
+  }
+
+  private static func virtualMachine(_ machine: ScenarioMachine) -> [String] {
+    let standard = ScenarioMachine()
+    var lines: [String] = []
+    if machine.mmu != standard.mmu { lines.append("mmu: \(machine.mmu.rawValue)") }
+    if machine.specialRoots != standard.specialRoots {
+      lines.append("special-roots: \(machine.specialRoots.rawValue)")
+    }
+    if let limit = machine.shadowPageLimit { lines.append("shadow-pages: \(limit)") }
+    if machine.processors != 1 { lines.append("vcpus: \(machine.processors)") }
     return lines
   }
 
@@ -122,6 +133,7 @@ public enum ScenarioWriter {
       "host: {\(action.rawValue): "
         + fields([("gpa", hex(address.raw)), ("size", hex(byteCount))]) + "}"
     case .zapAll: "zap-all: {}"
+    case .trim(let count): "trim: \(count)"
     case .evict(let processor): "evict: \(fields(vcpu(processor)))"
     case .refuse(let refusal): "refuse: \(text(of: refusal))"
     case .counters(let processor): "counters: \(fields(vcpu(processor)))"
@@ -131,6 +143,11 @@ public enum ScenarioWriter {
         + fields(
           [("gpa", hex(address.raw))] + (level.map { [("level", "\($0.depth)")] } ?? [])
             + (space == .normal ? [] : [("address-space", "1")]))
+    case .shadowEntry(let processor, let address, let level):
+      "table-entry: "
+        + fields(
+          [("root", "shadow")] + vcpu(processor) + [("gva", hex(address.raw))]
+            + (level.map { [("level", "\($0.depth)")] } ?? []))
     case .processorTLB(let processor, let address):
       "processor-tlb: \(fields(vcpu(processor) + [("gva", hex(address.raw))]))"
     case .check: "check: {}"

@@ -23,12 +23,14 @@ extension Stage {
       }
       // A processor that finds one page touches it before it leaves the guest, and whoever moves
       // the page waits for that. Nobody waits for an emulator, or for the first of two pages.
-      let isHeld = pieces.count == 1 && !step.isEmulated
+      let isHeld = pieces.count == 1 && !step.isEmulated && !pieces[0].isTableStore
       let isUnchanged =
         moment == machine.slots.invalidations.moment
         && !machine.slots.invalidations.isInProgress
       if isHeld || isUnchanged {
-        return .reached(touch(step, pieces))
+        let memory = touch(step, pieces)
+        if step.kind == .write { tell(step, pieces) }
+        return .reached(memory)
       }
       machine.tables.interleaver.reach(.waitingForLock)
     }
@@ -45,8 +47,10 @@ extension Stage {
       let address = step.address.advanced(by: UInt64(done))
       let outcome = outcome(of: step, at: address, count)
       switch outcome {
-      case .success(let translation):
-        pieces.append(Piece(place: translation, first: done, count: count))
+      case .success(var piece):
+        piece.first = done
+        piece.count = count
+        pieces.append(piece)
       case .failure(let stop): return .failure(stop)
       }
       done += count
@@ -57,8 +61,10 @@ extension Stage {
   /// The part of an access that lies in one page, and where it went.
   private struct Piece {
     var place: Translation
-    var first: Int
-    var count: Int
+    var first = 0
+    var count = 0
+    /// Whether the MMU has to know what is stored.
+    var isTableStore = false
   }
 
   /// What ends an access early.
@@ -68,7 +74,7 @@ extension Stage {
 
   private func outcome(
     of step: AccessStep, at address: AccessStep.Address, _ count: Int
-  ) -> Result<Translation, Stop> {
+  ) -> Result<Piece, Stop> {
     let registers = machine[registersOf: step.processor]
     let level = step.privilegeLevel ?? registers.cpl
     let privilege: Privilege =
@@ -79,8 +85,9 @@ extension Stage {
     case .failure(let stop): return .failure(stop)
     }
     switch outcome {
-    case .translated(let translation), .tableStore(let translation):
-      return .success(translation)
+    case .translated(let translation): return .success(Piece(place: translation))
+    case .tableStore(let translation):
+      return .success(Piece(place: translation, isTableStore: true))
     case .pageFault(let errorCode):
       guard case .virtual(let linear) = address else {
         return .failure(Stop(result: .exit(.stuck, GuestPhysical(0), value: nil)))
@@ -169,6 +176,14 @@ extension Stage {
       pageBytes: first.level.byteCount, value: value)
   }
 
+  /// Tells the machine of stores that it has to know of: those of the processor's to tables of the
+  /// guest's, and every one that the hypervisor performs.
+  private func tell(_ step: AccessStep, _ pieces: [Piece]) {
+    for piece in pieces where piece.isTableStore || step.isEmulated {
+      machine.stored(step.processor, at: piece.place.guestPhysical, byteCount: piece.count)
+    }
+  }
+
   private func byte(at place: HostPhysical) -> UInt8 {
     let memory = machine.tables.memory
     let word = memory.entryOrOnes(at: HostPhysical(place.raw & ~7))
@@ -249,6 +264,16 @@ extension Stage {
   func invalidate(_ processor: Int, _ what: Invalidation) -> StepResult {
     machine.invalidate(processor, what)
     reference.invalidated(processor, what, in: machine)
+    return .done
+  }
+
+  /// A processor's hardware forgets everything, as it may at any time.
+  func evict(_ processor: Int) -> StepResult {
+    if settings.mmu == .direct { return invalidate(processor, .everything) }
+    // Shadow tables, in their role of a TLB, keep what they have.
+    for place in 0..<machine.translationCapacity(of: processor) {
+      machine.evictTranslation(in: place, of: processor)
+    }
     return .done
   }
 

@@ -106,7 +106,10 @@ public final class Stage {
     case .zapAll:
       machine.zapAll()
       return .done
-    case .evict(let processor): return invalidate(processor, .everything)
+    case .trim(let count):
+      machine.trim(count)
+      return .done
+    case .evict(let processor): return evict(processor)
     case .refuse(let refusal):
       machine.process.host.refuse(refusal.policy)
       reference.supply = refusal == .never ? .plentiful : .scarce
@@ -117,6 +120,8 @@ public final class Stage {
       return .tracepoints(log.lines(settings.vendor == .intel ? .intel : .amd))
     case .tableEntry(let address, let level, let space):
       return entry(at: address, level, space)
+    case .shadowEntry(let processor, let address, let level):
+      return shadowEntry(of: processor, at: address, level)
     case .processorTLB(let processor, let address): return .kept(keeps(address, processor))
     case .check: return inspect().map { .violation($0) } ?? .done
     case .interleave(let interleaving): return interleave(interleaving)
@@ -171,9 +176,10 @@ extension Operation {
     case .access(let step): step.processor
     case .loadCR3(let processor, _, _), .invalidatePage(let processor, _),
       .invalidateContext(let processor, _, _, _), .evict(let processor),
-      .counters(let processor), .processorTLB(let processor, _):
+      .counters(let processor), .processorTLB(let processor, _),
+      .shadowEntry(let processor, _, _):
       processor
-    case .memslot, .write, .read, .host, .zapAll, .refuse, .tracepoints, .tableEntry, .check,
+    case .memslot, .write, .read, .host, .zapAll, .trim, .refuse, .tracepoints, .tableEntry, .check,
       .interleave:
       nil
     }

@@ -16,7 +16,7 @@ enum Trip {
     case .access(let step): access(step, stage)
     case .tableEntry(let address, _, let space): ours(address, space, stage)
     case .host(_, let address, _): memory(address, .normal, stage)
-    case .processorTLB(let processor, let address):
+    case .processorTLB(let processor, let address), .shadowEntry(let processor, let address, _):
       access(AccessStep(forProcessor: processor, at: .virtual(address)), stage)
     case .read(let address, _), .write(let address, _): memory(address, .normal, stage)
     default: []

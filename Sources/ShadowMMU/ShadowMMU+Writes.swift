@@ -81,6 +81,30 @@ extension ShadowMMU {
       at: place, short: write.count == 4, in: state.rootRole.space, slots, process) ?? 0
   }
 
+  /// The bytes of a frame have changed in a way that no write of the guest's explains: the VMM
+  /// wrote them, or the host gave them up. Shadows that would be trusted to follow are zapped.
+  ///
+  /// Those out of sync stay: whoever relies on them has them brought up to date.
+  public func changedUnseen(
+    _ frame: GuestFrame, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ host: borrowing HostMemory
+  ) {
+    guard indirectPages.load(ordering: .sequentiallyConsistent) > 0 else { return }
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    var pending = PendingZap()
+    var id = tables.arena.nextTable(of: frame, after: .none)
+    while id != .none {
+      if tables.hasGuestEntries(id) && !tables.shadow[id].isUnsync {
+        prepareZap(id, &pending, tables, slots, host)
+        id = tables.arena.nextTable(of: frame, after: .none)
+      } else {
+        id = tables.arena.nextTable(of: frame, after: id)
+      }
+    }
+    pending.commit(tables)
+  }
+
   /// Zaps every shadow of the table in a frame, so that the guest may write to it freely; whether
   /// there was any (KVM: `kvm_mmu_unprotect_gfn_and_retry`).
   public func unprotect(

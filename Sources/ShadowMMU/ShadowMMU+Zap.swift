@@ -129,6 +129,21 @@ extension ShadowMMU {
     pending.commit(tables)
   }
 
+  /// Gives the oldest pages back that no processor has for a root, at most `count`, as a shrinker
+  /// does; how many went (KVM: `mmu_shrink_scan`).
+  @discardableResult
+  public func trim(
+    _ count: Int, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ host: borrowing HostMemory
+  ) -> Int {
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    var pending = PendingZap()
+    let gone = zapOldest(count, &pending, tables, slots, host)
+    pending.commit(tables)
+    return gone
+  }
+
   // MARK: Everything
 
   /// Makes every page obsolete at once (KVM: the front half of `kvm_mmu_zap_all_fast`).

@@ -5,6 +5,7 @@ import MachineEvents
 import Mutations
 import PageTables
 public import PagingUnits
+import ShadowMMU
 
 /// What a processor does besides accesses.
 extension VirtualMachine {
@@ -74,6 +75,8 @@ extension VirtualMachine {
   public func drainTables(of number: Int) {
     // SAFETY: the processor is the caller's own.
     unsafe tables.drain(&processor(number).pointee.faultState.cache, to: process.host)
+    // SAFETY: the processor is the caller's own.
+    unsafe tables.drain(&processor(number).pointee.shadow.cache, to: process.host)
   }
 
   /// Serves what is asked of a processor, in KVM's order: roots first, then flushes (KVM:

@@ -62,6 +62,29 @@ extension VirtualMachine {
       address, count: byteCount, processor(number).pointee.shadow, tables, slots, process)
   }
 
+  /// The VMM has written bytes of a page: shadow tables that would be trusted to follow go.
+  ///
+  /// KVM does not see such writes; a table of the guest's that the VMM writes would be stale for
+  /// ever.
+  func wroteUnseen(_ frame: GuestFrame) {
+    guard configuration.mmu == .shadow else { return }
+    shadow.changedUnseen(frame, tables, slots, process.host)
+  }
+
+  // MARK: Memory
+
+  /// Gives the oldest shadow pages back that no processor has for a root, at most `count`, as a
+  /// shrinker does; how many went. Direct tables have none to give.
+  @discardableResult
+  public func trim(_ count: Int) -> Int {
+    operations.lock()
+    defer { operations.unlock() }
+    guard configuration.mmu == .shadow else { return 0 }
+    let gone = shadow.trim(count, tables, slots, process.host)
+    tables.reclaim(to: process.host)
+    return gone
+  }
+
   // MARK: Memslots
 
   func zapShadow() {

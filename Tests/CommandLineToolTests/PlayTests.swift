@@ -174,7 +174,7 @@ struct PlayTests {
       ("name: n\nsteps:\n  - read: {gap: 0}\n", ":3: read: unknown key \"gap\"; gpa, size"),
       ("name: n\nsteps:\n  - raed: {gpa: 0}\n", ":3: unknown step \"raed\""),
       ("name: n\nsteps:\n  - dirty-log: {slot: 0}\n", ":3: step dirty-log is not built yet"),
-      ("name: n\nvm: {mmu: shadow}\nsteps: []\n", ":2: mmu: shadow is not built yet"),
+      ("name: n\nvm: {kind: trust-domain}\nsteps: []\n", ":2: kind: trust-domain is not built"),
       ("name: n\nmachine: {host-memory: 1EiB}\nsteps: []\n", ":2: machine: host-memory"),
       ("name: n\nvm: {vcpus: 65}\nsteps: []\n", ":2: vm: vcpus: \"65\"; a number from 1 to 64"),
       ("name: n\nsteps:\n  - host: {merge: {gpa: 0, size: 1TiB}}\n", ":3: host: merge: size"),

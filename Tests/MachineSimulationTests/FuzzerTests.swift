@@ -175,6 +175,8 @@ extension Operation {
     case .processorTLB: 16
     case .check: 17
     case .interleave: 18
+    case .trim: 19
+    case .shadowEntry: 20
     }
   }
 }
