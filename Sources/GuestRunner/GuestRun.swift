@@ -154,7 +154,8 @@ public final class GuestRun {
   private func explain(_ register: String, _ address: GuestVirtual) -> AddressExplanation {
     let words =
       switch port.machine.access(0, address, .read, .implicitSupervisor) {
-      case .translated(let translation), .tableStore(let translation):
+      case .translated(let translation), .tableStore(let translation),
+        .subpageRefused(let translation):
         "guest-physical \(hex(translation.guestPhysical.raw)), host-physical "
           + "\(hex(translation.hostPhysical.raw)), a page of "
           + "\(translation.level.byteCount >> 10) KiB"
@@ -163,6 +164,8 @@ public final class GuestRun {
       case .device(let physical): "no memory at guest-physical \(hex(physical.raw))"
       case .failed(let reason, let physical):
         "guest-physical \(hex(physical.raw)), which the host cannot give (\(reason))"
+      case .subpageMisconfiguration(let physical):
+        "guest-physical \(hex(physical.raw)), whose sub-page permissions are malformed"
       case .stuck(let physical): "guest-physical \(hex(physical.raw)), without progress"
       }
     return AddressExplanation(register: register, address: address, outcome: words)

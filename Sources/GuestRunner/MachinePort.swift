@@ -115,6 +115,12 @@ final class MachinePort: GuestPort {
     case .stuck(let address):
       end(.hostFailure("the access to guest-physical \(hex(address.raw)) makes no progress"))
       return .stop
+    case .subpageRefused(let translation):
+      end(.hostFailure("the write to \(hex(translation.guestPhysical.raw)) is refused"))
+      return .stop
+    case .subpageMisconfiguration(let address):
+      end(.hostFailure("the sub-page permissions of \(hex(address.raw)) are malformed"))
+      return .stop
     case .generalProtection:
       // The processor checks canonical addresses before it asks.
       end(.hostFailure("an address that is not canonical came to the machine"))

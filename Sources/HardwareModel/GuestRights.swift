@@ -24,6 +24,8 @@ struct SecondRights: OptionSet {
   static let execute = SecondRights(rawValue: 4)
   /// A write needs no dirty bit set in the second dimension any more.
   static let dirty = SecondRights(rawValue: 8)
+  /// A write is judged by sub-pages.
+  static let subpages = SecondRights(rawValue: 16)
 
   /// Everything, as without a second dimension.
   static let all: SecondRights = [.read, .write, .execute, .dirty]

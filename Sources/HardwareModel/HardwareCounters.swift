@@ -8,6 +8,8 @@ public struct HardwareCounters: Hashable, Sendable {
   public var guestReferences: UInt64 = 0
   /// Entries of the second dimension that were read.
   public var secondReferences: UInt64 = 0
+  /// Entries of sub-page-permission tables that were read.
+  public var subpageReferences: UInt64 = 0
   /// Walks of either dimension shortened by something kept.
   public var walkHits: UInt64 = 0
   /// Accessed and dirty bits set.

@@ -19,6 +19,11 @@ public enum HardwareExit: Hashable, Sendable {
   case eptViolation(qualification: UInt64, GuestPhysical, linear: GuestVirtual?)
   /// Intel's exit 49.
   case eptMisconfiguration(GuestPhysical)
+  /// Intel's exit 66, with its qualification: bit 11 for a miss, and 0 there for a misconfiguration
+  /// (SDM volume 3C, "Sub-Page Write Permissions").
+  ///
+  /// A sub-page that may not be written is an EPT violation like any other.
+  case subpageEvent(qualification: UInt64, GuestPhysical, linear: GuestVirtual)
   /// AMD's exit 400h: EXITINFO1 and EXITINFO2.
   case nestedPageFault(errorCode: UInt64, GuestPhysical)
 }

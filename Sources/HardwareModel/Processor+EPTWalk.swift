@@ -51,8 +51,11 @@ extension Processor {
       depth &-= 1
     }
     // The bits of rights stand as they stand in entries.
-    let rights = SecondRights(rawValue: UInt8(truncatingIfNeeded: all & EPTBits.rights))
-    guard access.isPermitted(rights) else { return leave(access.violation(all & EPTBits.rights)) }
+    var rights = SecondRights(rawValue: UInt8(truncatingIfNeeded: all & EPTBits.rights))
+    if !access.isPermitted(rights) {
+      guard isGranted(access, eptp, entry, depth, all & EPTBits.rights) else { return .refused }
+      rights.insert(.subpages)
+    }
     Self.settle(entry, depth, address, &found)
     found.rights = rights
     guard eptp & EPTBits.pointerMarks != 0 else {

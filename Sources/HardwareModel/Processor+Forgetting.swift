@@ -14,15 +14,18 @@ extension Processor {
     case .everything:
       forget { _, _, _ in true }
       walks.forgetPhysicals(of: nil)
+      vectors.forget(root: nil)
     case .root(let dimension):
       let tag = dimension.tag
       // A linear translation without a second dimension bears no root (SDM: a linear mapping).
       guard tag != 0 else { return }
       forget { root, _, _ in root == tag }
       walks.forgetPhysicals(of: tag)
+      vectors.forget(root: tag)
     case .allRoots:
       forget { root, _, _ in root != 0 }
       walks.forgetPhysicals(of: nil)
+      vectors.forget(root: nil)
     case .allLinear: forget(identifier) { _, _ in true }
     case .currentSpace: forget(identifier) { pcid, isGlobal in pcid == current && !isGlobal }
     case .space(let pcid): forget(identifier) { $0 == pcid && !$1 }

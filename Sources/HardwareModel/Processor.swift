@@ -20,6 +20,11 @@ public struct Processor: ~Copyable {
   public let features: ProcessorFeatures
   /// The VPID or ASID that the guest runs under; a hypervisor sets it before it enters the guest.
   public var identifier: UInt16 = 0
+  /// What the control structure says of sub-page write permissions; a hypervisor sets it before it
+  /// enters the guest, and VM entry must accept it.
+  public var subpageControls = SubpageControls()
+  /// What of the instruction under way an exit tells; whoever executes it sets and clears it.
+  public var instruction = InstructionContext()
   /// What it counted.
   public internal(set) var counters = HardwareCounters()
   /// The rules of the guest's control registers, as they last were.
@@ -28,6 +33,7 @@ public struct Processor: ~Copyable {
   var secondMode: SecondMode
   var kept: TranslationCache
   var walks = WalkCache()
+  var vectors = SubpageCache()
   /// Why the walk under way was refused; it says so by returning, the reason stands here.
   var refusal = HardwareOutcome.generalProtection
 
@@ -60,16 +66,20 @@ public struct Processor: ~Copyable {
   ///   - privilege: on whose behalf; the registers' CPL is not consulted.
   ///   - registers: what decides the paging mode, its rules and the root of the guest's tables.
   ///   - dimension: what stands behind guest-physical addresses.
+  ///   - byteCount: how many bytes of the page it touches, at least one; only sub-page write
+  ///     permissions care.
   /// - Returns: where the access goes, or what stops it.
   public mutating func translate(
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
-    _ registers: borrowing ControlRegisters, through dimension: SecondDimension
+    _ registers: borrowing ControlRegisters, through dimension: SecondDimension,
+    byteCount: UInt64 = 1
   ) -> HardwareOutcome {
     if !mode.isCurrent(registers) { mode = GuestMode(registers, features) }
     if mode.isNonCanonical(address.raw) { return .generalProtection }
     let linear = mode.linear(address.raw)
     let access = HardwareAccess(
-      kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru)
+      kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru,
+      byteCount: byteCount)
     let tag = TranslationTag(
       root: dimension.tag, identifier: identifier, digest: mode.digest,
       pcid: mode.pcid(registers))
@@ -77,6 +87,10 @@ public struct Processor: ~Copyable {
       let one = kept[place]
       let usable = usable(one, access)
       if usable.contains(access.need) {
+        counters.hits &+= 1
+        return .translated(Self.translation(one, linear, usable))
+      }
+      if one.second.contains(.subpages), isWritten(one, linear, access) {
         counters.hits &+= 1
         return .translated(Self.translation(one, linear, usable))
       }

@@ -26,6 +26,8 @@ public struct ProcessorFeatures: Hashable, Sendable {
   public var hasGigabytePages = true
   /// Whether EPT entries may be executable and not readable.
   public var hasExecuteOnly = true
+  /// Whether the control "sub-page write permissions for EPT" may be 1.
+  public var hasSubpagePermissions = true
   /// The largest page that the second dimension may map: level 1, 2 or 3.
   public var largestSecondPage = Level.page1G
   /// How many translations are kept: sets of four, a power of two of them; 0 keeps none.

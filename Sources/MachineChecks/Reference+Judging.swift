@@ -40,6 +40,11 @@ extension Reference {
       ending = .pageFault(code)
     case .generalProtection: ending = .generalProtection
     case .device(let address): ending = .device(address.raw)
+    case .subpageRefused(let translation):
+      ending = .subpageRefused(translation.guestPhysical.raw)
+    case .subpageMisconfiguration(let address):
+      return Violation(
+        "sub-page-permission tables are well-formed", found: "malformed for \(hex(address.raw))")
     case .failed(let reason, let address): ending = .failed(reason, address.raw)
     }
     guard ending == verdict.current || ending == verdict.alternative else {

@@ -40,6 +40,7 @@ enum ReferenceEnding: Hashable, Sendable {
   case pageFault(UInt32)
   case generalProtection
   case device(UInt64)
+  case subpageRefused(UInt64)
   case failed(FaultOutcome.HostFailure, UInt64)
 }
 
@@ -109,6 +110,7 @@ public struct ReferenceVerdict: Sendable {
     case .pageFault(let code): words.append("a page fault \(hex(UInt64(code)))")
     case .generalProtection: words.append("a general protection fault")
     case .device(let address): words.append("a device at \(hex(address))")
+    case .subpageRefused(let address): words.append("a refusal at \(hex(address))")
     case .failed(let reason, let address): words.append("\(reason) at \(hex(address))")
     }
     if case .failed(let reason, let address) = alternative {

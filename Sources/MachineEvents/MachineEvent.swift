@@ -81,6 +81,8 @@ public enum MachineEvent: Hashable, Sendable {
     case halt
     /// An I/O port.
     case io
+    /// Intel exit 66.
+    case subpageEvent
   }
 }
 

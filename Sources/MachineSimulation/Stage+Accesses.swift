@@ -99,6 +99,11 @@ extension Stage {
     case .generalProtection: return .failure(Stop(result: .exception("gp")))
     case .device(let physical):
       return .failure(Stop(result: .exit(.mmio, physical, value: step.value)))
+    case .subpageRefused(let place):
+      return .failure(
+        Stop(result: .exit(.subpageViolation, place.guestPhysical, value: step.value)))
+    case .subpageMisconfiguration(let physical):
+      return .failure(Stop(result: .exit(.subpageMisconfiguration, physical, value: nil)))
     case .failed(_, let physical):
       return .failure(Stop(result: .exit(.memoryFault, physical, value: nil)))
     case .stuck(let physical):
@@ -120,7 +125,7 @@ extension Stage {
         processor: step.processor, target, step.kind, privilege,
         by: step.isEmulated ? .hypervisor : .processor, byteCount: min(count, 8)),
       in: machine)
-    let outcome = travel(step, address, privilege)
+    let outcome = travel(step, address, count, privilege)
     if case .failed(.noMemory, _) = outcome, isShortOfMemory { return .success(outcome) }
     judgedCount += 1
     guard let violation = reference.judge(outcome, of: verdict, in: machine) else {
@@ -142,11 +147,12 @@ extension Stage {
   }
 
   private func travel(
-    _ step: AccessStep, _ address: AccessStep.Address, _ privilege: Privilege
+    _ step: AccessStep, _ address: AccessStep.Address, _ count: Int, _ privilege: Privilege
   ) -> AccessOutcome {
     switch (address, step.isEmulated) {
     case (.virtual(let linear), false):
-      machine.access(step.processor, linear, step.kind, privilege)
+      machine.access(
+        step.processor, linear, step.kind, privilege, byteCount: UInt64(count))
     case (.virtual(let linear), true):
       machine.emulatedAccess(step.processor, linear, step.kind, privilege)
     case (.physical(let physical), false): machine.access(step.processor, physical, step.kind)

@@ -39,6 +39,10 @@ public enum StepResult: Hashable, Sendable {
     case mmio
     /// The host cannot give the page (KVM: `KVM_RUN` fails with EFAULT, EHWPOISON or ENOMEM).
     case memoryFault = "memory-fault"
+    /// A sub-page may not be written (KVM's posted series: `KVM_EXIT_SPP`).
+    case subpageViolation = "spp-violation"
+    /// The sub-page-permission tables are malformed.
+    case subpageMisconfiguration = "spp-misconfiguration"
     /// The access made no progress.
     case stuck
   }

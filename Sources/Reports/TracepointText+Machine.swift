@@ -85,6 +85,7 @@ extension MachineEvent.ExitReason {
     switch (self, vendor) {
     case (.eptViolation, _): "EPT_VIOLATION"
     case (.eptMisconfiguration, _): "EPT_MISCONFIG"
+    case (.subpageEvent, _): "SPP_EVENT"
     case (.nestedPageFault, _): "npf"
     case (.halt, .intel): "HLT"
     case (.halt, .amd): "hlt"

@@ -17,6 +17,12 @@ public enum AccessOutcome: Sendable {
   /// whoever made the access performs the write at the translation's place, and says so with
   /// `stored`.
   case tableStore(Translation)
+  /// The write touches a sub-page that may not be written (KVM's posted series: `KVM_EXIT_SPP`): it
+  /// has not been performed, and the translation says where it would go.
+  case subpageRefused(Translation)
+  /// The sub-page-permission tables are malformed, which is a mistake of ours (KVM's posted series:
+  /// `KVM_EXIT_UNKNOWN` with hardware reason 66).
+  case subpageMisconfiguration(GuestPhysical)
   /// The host cannot give the page (KVM: `KVM_RUN` fails).
   case failed(FaultOutcome.HostFailure, GuestPhysical)
   /// The access kept coming back without progress, which is a mistake of the machine's maker or

@@ -14,15 +14,18 @@ extension VirtualMachine {
   /// * `address`: the linear address.
   /// * `kind`: what the access does.
   /// * `privilege`: on whose behalf; explicit accesses follow the registers' CPL.
+  /// * `byteCount`: how many bytes of the page it touches; only sub-page write permissions care.
   public func access(
-    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
+    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
+    byteCount: UInt64 = 1
   ) -> AccessOutcome {
     if configuration.mmu == .shadow { return shadowAccess(number, address, kind, privilege) }
     // SAFETY: `travel` hands out the caller's own processor.
     return unsafe travel(number) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
-        address, kind, privilege, processor.pointee.registers, through: dimension)
+        address, kind, privilege, processor.pointee.registers, through: dimension,
+        byteCount: byteCount)
     }
   }
 
@@ -143,6 +146,8 @@ extension VirtualMachine {
       address = guestPhysical
       code = .reserved
       tables.tap.record(.exit(vcpu: vcpu, .eptMisconfiguration, rip: rip, info1: 0, info2: 0))
+    case .subpageEvent:
+      preconditionFailure("a processor without sub-page write permissions has no event of theirs")
     case .nestedPageFault(let errorCode, let guestPhysical):
       address = guestPhysical
       code = PageFaultErrorCode(rawValue: errorCode)

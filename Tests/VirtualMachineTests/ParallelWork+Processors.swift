@@ -21,6 +21,9 @@ extension ParallelMachine {
     case .tableStore:
       Issue.record("processor \(number) met a protected table, which direct paging has none of")
       return false
+    case .subpageRefused, .subpageMisconfiguration:
+      Issue.record("processor \(number) met sub-page permissions, which this machine has none of")
+      return false
     case .device(let address):
       let isDevice =
         Self.arranged.contains(address.raw) || address.raw >= Self.arranged.upperBound
