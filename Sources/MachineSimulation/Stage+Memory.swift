@@ -49,6 +49,10 @@ extension Stage {
     }
     // SAFETY: the array outlives the write.
     let done = unsafe machine.write(bytes.bytes.span.bytes, to: address)
+    if done > 0 {
+      let last = (address + UInt64(done - 1)).frame
+      for frame in address.frame.number...last.number { machine.changedUnseen(GuestFrame(frame)) }
+    }
     return done == bytes.bytes.count ? .done : .error("EFAULT")
   }
 

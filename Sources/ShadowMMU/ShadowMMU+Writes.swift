@@ -81,8 +81,8 @@ extension ShadowMMU {
       at: place, short: write.count == 4, in: state.rootRole.space, slots, process) ?? 0
   }
 
-  /// The bytes of a frame have changed in a way that no write of the guest's explains: the VMM
-  /// wrote them, or the host gave them up. Shadows that would be trusted to follow are zapped.
+  /// Zaps the shadows of a frame's tables that would be trusted to follow its bytes, which have
+  /// changed without a write of the guest's: the VMM wrote them, or the host gave them up.
   ///
   /// Those out of sync stay: whoever relies on them has them brought up to date.
   public func changedUnseen(

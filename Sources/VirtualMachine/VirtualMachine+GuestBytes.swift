@@ -38,7 +38,6 @@ extension VirtualMachine {
       let part = bytes.extracting(done..<done + length)
       tables.interleaver.reach(.beforeGuestBytes)
       guard case .complete = process.write(part, to: host, telling: self) else { break }
-      wroteUnseen(GuestPhysical(address.raw + UInt64(done)).frame)
       done += length
     }
     return done

@@ -62,19 +62,25 @@ extension VirtualMachine {
       address, count: byteCount, processor(number).pointee.shadow, tables, slots, process)
   }
 
-  /// The VMM has written bytes of a page: shadow tables that would be trusted to follow go.
+  /// Drops the shadow tables of a frame that would be trusted to follow its bytes, which have
+  /// changed without a store of the guest's.
   ///
-  /// KVM does not see such writes; a table of the guest's that the VMM writes would be stale for
-  /// ever.
-  func wroteUnseen(_ frame: GuestFrame) {
+  /// The machine sees no write of the VMM's by itself, as KVM sees none: a table of the guest's
+  /// that the VMM writes would be stale for ever. A VMM that writes one says so here.
+  public func changedUnseen(_ frame: GuestFrame) {
     guard configuration.mmu == .shadow else { return }
+    operations.lock()
+    defer { operations.unlock() }
     shadow.changedUnseen(frame, tables, slots, process.host)
+    tables.reclaim(to: process.host)
   }
 
   // MARK: Memory
 
-  /// Gives the oldest shadow pages back that no processor has for a root, at most `count`, as a
-  /// shrinker does; how many went. Direct tables have none to give.
+  /// Gives back at most `count` shadow pages, the oldest that no processor has for a root; how many
+  /// went (KVM: `mmu_shrink_scan`).
+  ///
+  /// Direct tables have none to give.
   @discardableResult
   public func trim(_ count: Int) -> Int {
     operations.lock()
