@@ -54,6 +54,24 @@ public struct BuddyAllocator: ~Copyable {
     return take(frame, from: frame, FrameOrder(Int(found)), order, kind)
   }
 
+  /// Takes the first frame of the free block that lies lowest in a zone, so far as the arena was
+  /// cut into blocks; `nil` when the zone is full. Walks the lists.
+  public mutating func allocateFrame(in zone: FrameZone, as kind: FrameKind) -> Block? {
+    while true {
+      var best: (head: HostFrame, order: FrameOrder)?
+      for exponent in 0...18 {
+        let order = FrameOrder(exponent)
+        var block = freeBlock(order, after: nil)
+        while let head = block {
+          if head < best?.head ?? HostFrame(zone.end) { best = (head, order) }
+          block = freeBlock(order, after: head)
+        }
+      }
+      if let best { return take(best.head, from: best.head, best.order, .page4K, kind) }
+      guard frontier < zone.end, extendFrontier() else { return nil }
+    }
+  }
+
   /// Whether a block of `order` is left.
   public func canAllocate(_ order: FrameOrder) -> Bool {
     for exponent in Int(order.exponent)...18 where heads[exponent] != 0 { return true }

@@ -35,12 +35,24 @@ struct HostFrameState: ~Copyable {
   }
 
   mutating func allocate(_ order: FrameOrder, as kind: FrameKind) -> BuddyAllocator.Block? {
-    attempts += 1
-    if refusals.refuses(attempts) { return nil }
-    if kind == .table, counts[Int(kind.rawValue)] >= options.tableLimit { return nil }
-    guard let block = place(order, as: kind) else { return nil }
+    guard mayTry(kind), let block = place(order, as: kind) else { return nil }
     counts[Int(kind.rawValue)] += order.frameCount
     return block
+  }
+
+  /// Takes one frame of a zone.
+  mutating func allocateFrame(in zone: FrameZone, as kind: FrameKind) -> BuddyAllocator.Block? {
+    if zone == .anywhere { return allocate(.page4K, as: kind) }
+    guard mayTry(kind), let block = buddy.allocateFrame(in: zone, as: kind) else { return nil }
+    counts[Int(kind.rawValue)] += 1
+    return block
+  }
+
+  /// Counts an attempt; whether policy and limit let it be made.
+  private mutating func mayTry(_ kind: FrameKind) -> Bool {
+    attempts += 1
+    if refusals.refuses(attempts) { return false }
+    return kind != .table || counts[Int(kind.rawValue)] < options.tableLimit
   }
 
   private mutating func place(_ order: FrameOrder, as kind: FrameKind) -> BuddyAllocator.Block? {

@@ -85,9 +85,10 @@ import Synchronization
   /// A frame for a table of the MMU, its bytes unspecified; `nil` at the limit, when refused, or
   /// when none is left.
   ///
-  /// The owner is what `owner(of:)` answers (KVM: `page->private`).
-  public func allocateTable(owner: UInt32) -> HostFrame? {
-    guard let block = allocate(.page4K, as: .table) else { return nil }
+  /// * `owner`: what `owner(of:)` answers (KVM: `page->private`).
+  /// * `zone`: where in memory it has to lie.
+  public func allocateTable(owner: UInt32, in zone: FrameZone = .anywhere) -> HostFrame? {
+    guard let block = allocateFrame(in: zone, as: .table) else { return nil }
     records.store(owner, block.frame, 1)
     return block.frame
   }
@@ -114,6 +115,14 @@ import Synchronization
     unsafe shares.pointee.lock.lock()
     defer { unsafe shares.pointee.lock.unlock() }
     return unsafe state.pointee.allocate(order, as: kind)
+  }
+
+  /// Takes one frame of a zone.
+  private func allocateFrame(in zone: FrameZone, as kind: FrameKind) -> BuddyAllocator.Block? {
+    // SAFETY: this share keeps the state alive; its lock is held while its fields are used.
+    unsafe shares.pointee.lock.lock()
+    defer { unsafe shares.pointee.lock.unlock() }
+    return unsafe state.pointee.allocateFrame(in: zone, as: kind)
   }
 
   /// Gives a block back.

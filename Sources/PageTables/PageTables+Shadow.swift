@@ -33,6 +33,19 @@ extension PageTables {
     return .ready
   }
 
+  /// Makes the table that is taken next from a cache one below 4 GiB.
+  public func setLowTableAside(
+    in cache: inout TableCache, from host: borrowing HostMemory
+  ) -> TopUp {
+    if cache.count > 0, FrameZone.below4G.contains(arena[cache[cache.count - 1]].frame) {
+      return .ready
+    }
+    guard let table = arena.stock(from: host, in: .below4G) else { return .refused }
+    arena.lock.withLock { shadow.prepare(table) }
+    cache.put(table)
+    return .ready
+  }
+
   /// Takes a table from a cache and says what it is; with `listed`, it can be found from now on.
   public func makeShadow(
     from cache: inout TableCache, _ frame: GuestFrame, _ role: ShadowPageRole, generation: UInt8,

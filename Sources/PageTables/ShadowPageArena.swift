@@ -133,8 +133,11 @@ import Synchronization
 
   // MARK: Stock
 
-  /// Makes a table: a row and an empty frame; `nil` when there is no row or no frame left.
-  func stock(from host: borrowing HostMemory) -> ShadowPageID? {
+  /// Makes a table: a row and an empty frame; `nil` when there is no row or no frame left in the
+  /// zone.
+  func stock(
+    from host: borrowing HostMemory, in zone: FrameZone = .anywhere
+  ) -> ShadowPageID? {
     lock.lock()
     defer { lock.unlock() }
     // SAFETY: one allocated element, guarded by the lock.
@@ -150,7 +153,7 @@ import Synchronization
       // SAFETY: a row of the allocation that nobody has used yet.
       unsafe pointer(id).initialize(to: ShadowPageRow())
     }
-    guard let frame = host.allocateTable(owner: id.number) else {
+    guard let frame = host.allocateTable(owner: id.number, in: zone) else {
       self[id].next = unsafe shared.pointee.firstFree
       unsafe shared.pointee.firstFree = id
       return nil

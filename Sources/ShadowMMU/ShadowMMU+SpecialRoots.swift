@@ -16,15 +16,18 @@ extension ShadowMMU {
     _ state: inout ShadowState, _ kind: RootKind, _ tables: borrowing PageTables,
     _ host: borrowing HostMemory
   ) -> Bool {
-    if kind == .ordinary || configuration.specialRoots == .localPages {
-      if state.special.dummy == nil { state.special.dummy = bareTable(tables, host) }
-      return state.special.dummy != nil
-    }
     let depth = state.rootRole.depth
+    if kind == .ordinary || configuration.specialRoots == .localPages {
+      if state.special.dummy == nil { state.special.dummy = bareTable(.below4G, tables, host) }
+      guard state.special.dummy != nil else { return false }
+      // The root is the first that is taken from the cache.
+      return kind == .ordinary || depth > 3
+        || tables.setLowTableAside(in: &state.cache, from: host) == .ready
+    }
     let (pae, level4, level5) = (
-      state.special.pae ?? bareTable(tables, host),
-      depth < 4 ? nil : state.special.level4 ?? bareTable(tables, host),
-      depth < 5 ? nil : state.special.level5 ?? bareTable(tables, host)
+      state.special.pae ?? bareTable(.below4G, tables, host),
+      depth < 4 ? nil : state.special.level4 ?? bareTable(.anywhere, tables, host),
+      depth < 5 ? nil : state.special.level5 ?? bareTable(.anywhere, tables, host)
     )
     let isComplete = pae != nil && (depth < 4 || level4 != nil) && (depth < 5 || level5 != nil)
     guard isComplete else {
@@ -43,9 +46,9 @@ extension ShadowMMU {
   ///
   /// A PAE root lies below 4 GiB, because PAE paging's CR3 has 32 bits.
   private func bareTable(
-    _ tables: borrowing PageTables, _ host: borrowing HostMemory
+    _ zone: FrameZone, _ tables: borrowing PageTables, _ host: borrowing HostMemory
   ) -> HostFrame? {
-    guard let frame = host.allocateTable(owner: 0) else { return nil }
+    guard let frame = host.allocateTable(owner: 0, in: zone) else { return nil }
     tables.memory.fillFrame(frame, with: 0)
     return frame
   }

@@ -66,6 +66,11 @@ import Testing
           let free = stride(from: 0, to: count, by: size).contains { isFreeRun($0, size) }
           #expect(!free, "seed \(seed): a run of \(size) was free and refused")
         }
+      case 2 where exponent == 0:
+        // All frames lie low here: any that is free will do.
+        let block = buddy.allocateFrame(in: .below4G, as: .table)
+        #expect((block != nil) == isFree.contains(true))
+        if let block { take(block, 1) }
       case 2:
         let frame = Int.random(in: 0..<count, using: &chance) & ~(size - 1)
         let expected = isFreeRun(frame, size)
@@ -88,6 +93,26 @@ import Testing
         #expect(arena.records.head(of: HostFrame(UInt64(frame)))?.number == UInt64(block.frame))
       }
     }
+  }
+
+  @Test("a frame below 4 GiB is found behind any number of high ones, and only there")
+  func lowFrames() throws {
+    let low: UInt64 = 1 << 20
+    let arena = try TestArena(frames: low * 2)
+    defer { withExtendedLifetime(arena) {} }
+    var buddy = BuddyAllocator(
+      records: arena.records, frames: HostFrame(low - 512)..<HostFrame(low * 2))
+    // The arena is cut as far as it goes, so that high blocks stand first on their lists.
+    let high = buddy.allocate(at: HostFrame(low * 2 - 1), .page4K, as: .anonymous)
+    #expect(high != nil)
+    for _ in 0..<512 {
+      let frame = try need(buddy.allocateFrame(in: .below4G, as: .table)).frame
+      #expect(FrameZone.below4G.contains(frame))
+    }
+    let none = buddy.allocateFrame(in: .below4G, as: .table)
+    #expect(none == nil)
+    let anywhere = buddy.allocateFrame(in: .anywhere, as: .table)
+    #expect(anywhere.map { FrameZone.below4G.contains($0.frame) } == false)
   }
 
   @Test("what was handed out merges back into the blocks of the start")

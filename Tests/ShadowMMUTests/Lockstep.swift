@@ -16,8 +16,11 @@ struct Bench: ~Copyable {
   let base: HostVirtual
   let byteCount: UInt64
 
-  init(_ configuration: MachineConfiguration, slot: UInt64, backing: Level) throws {
-    let buffers = try SparseHost(byteCount: 1 << 30)
+  init(
+    _ configuration: MachineConfiguration, slot: UInt64, backing: Level,
+    host byteCount: UInt64 = 1 << 30
+  ) throws {
+    let buffers = try SparseHost(byteCount: byteCount)
     let host = buffers.makeHost()
     let process = try HostAddressSpace(sharing: host)
     let base = try process.add(
@@ -29,7 +32,7 @@ struct Bench: ~Copyable {
     self.buffers = buffers
     self.base = base
     self.machine = machine
-    byteCount = slot
+    self.byteCount = slot
   }
 
   func write(_ word: UInt64, _ count: Int, at address: UInt64) {

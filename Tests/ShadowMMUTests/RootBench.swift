@@ -16,11 +16,11 @@ struct RootBench: ~Copyable {
   var state = ShadowState()
   let counters = CounterRow()
 
-  init(_ design: MachineConfiguration.SpecialRootKind, slot: UInt64 = 32 << 20) throws {
+  init(_ design: MachineConfiguration.SpecialRootKind, host: UInt64 = 1 << 30) throws {
     var configuration = MachineConfiguration()
     configuration.mmu = .shadow
     configuration.specialRoots = design
-    bench = try Bench(configuration, slot: slot, backing: .page4K)
+    bench = try Bench(configuration, slot: 32 << 20, backing: .page4K, host: host)
   }
 
   var tables: PageTables {
