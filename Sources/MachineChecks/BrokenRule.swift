@@ -46,6 +46,38 @@ public enum BrokenRule: String, Hashable, Sendable, CaseIterable {
   case fetchReport = "fetch-report"
   /// Every address is canonical.
   case canonical = "canonical"
+  /// Sub-pages: vectors may have odd bits.
+  case subpageOdd = "spp-odd-bits"
+  /// Sub-pages: bits 11:1 of upper entries are ignored.
+  case subpageReservedLow = "spp-reserved-low"
+  /// Sub-pages: bits beyond MAXPHYADDR are ignored.
+  case subpageReservedAddress = "spp-reserved-address"
+  /// Sub-pages: bits 63:52 are ignored, as in EPT.
+  case subpageReservedHigh = "spp-reserved-high"
+  /// Sub-pages: an entry that is not valid must be well-formed all the same.
+  case subpageValid = "spp-valid-first"
+  /// Sub-pages: bit 0 of a vector says that it is there.
+  case subpageVector = "spp-vector-present"
+  /// Sub-pages: only the first byte of a write counts.
+  case subpageCrossing = "spp-first-byte"
+  /// Sub-pages: pages without bit 61 are judged as well.
+  case subpageLeaf = "spp-leaf-bit"
+  /// Sub-pages: large pages are judged as well.
+  case subpageLargeLeaf = "spp-large-page"
+  /// Sub-pages: what may not be read is judged as well.
+  case subpageUnreadable = "spp-unreadable"
+  /// Sub-pages: only the leaf's rights count.
+  case subpageUpperRights = "spp-leaf-only"
+  /// Sub-pages: accesses to the guest's tables are judged as well.
+  case subpageGuestTables = "spp-guest-tables"
+  /// Sub-pages: accesses without a linear address are judged as well.
+  case subpageWithoutLinear = "spp-no-linear"
+  /// Sub-pages: the control counts as 1.
+  case subpageControl = "spp-control"
+  /// Sub-pages: address bit 47 takes no part in the index of the topmost table.
+  case subpageIndex = "spp-index"
+  /// Sub-pages: a write that goes through leaves the page clean.
+  case subpageDirty = "spp-dirty"
 
   /// The formats that have the rule.
   public var formats: [VerificationFormat] {
@@ -61,7 +93,8 @@ public enum BrokenRule: String, Hashable, Sendable, CaseIterable {
     case .eptWriteOnly, .eptExecuteOnly, .eptMemoryType: [.ept]
     case .fetchReport: [.bits32, .pae, .fourLevel, .fiveLevel, .npt]
     case .reservedLargePage, .userAccumulation, .writeAccumulation, .dirty, .accessed:
-      VerificationFormat.allCases
+      VerificationFormat.translating
+    default: [.subpages]
     }
   }
 
@@ -96,6 +129,8 @@ public enum BrokenRule: String, Hashable, Sendable, CaseIterable {
     case .accessed: rules.format.accessedBit = 0
     case .fetchReport: rules.reportsFetch = false
     case .canonical: rules.requiresCanonical = false
+    // A rule of sub-pages, which no walk knows.
+    default: break
     }
   }
 

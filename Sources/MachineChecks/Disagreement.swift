@@ -39,6 +39,17 @@ public struct Disagreement: Sendable {
     explanation = lines
   }
 
+  init(
+    _ format: VerificationFormat, _ sweep: String, _ rule: RuleCase,
+    place: (setting: UInt64, instance: UInt64), _ explanation: [String]
+  ) {
+    self.format = format
+    self.sweep = sweep
+    self.rule = rule
+    self.place = place
+    self.explanation = explanation
+  }
+
   private static func describe(
     _ one: VerificationCase, _ setting: VerificationSetting
   ) -> String {

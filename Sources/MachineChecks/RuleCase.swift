@@ -57,6 +57,32 @@ public enum RuleCase: String, Hashable, Sendable, CaseIterable {
   case fetchReport = "the fetch bit of an error code"
   /// Addresses must be canonical.
   case canonical = "canonical addresses"
+  /// The control of sub-page write permissions.
+  case subpageControl = "the control of sub-page write permissions"
+  /// Bit 61 of a leaf.
+  case subpageLeaf = "bit 61 of the leaf"
+  /// Bit 61 of a large page's leaf.
+  case subpageLargeLeaf = "bit 61 of a large page"
+  /// Accesses to a guest's tables are not judged by sub-pages.
+  case subpageGuestTables = "sub-pages and an access to a guest's table"
+  /// Accesses without a linear address are not.
+  case subpageWithoutLinear = "sub-pages and an access without a linear address"
+  /// The rights of all entries count together.
+  case subpageUpperRights = "sub-pages and W accumulated over the levels"
+  /// What may not be read is not judged by sub-pages.
+  case subpageUnreadable = "sub-pages and a page that may not be read"
+  /// The valid bit of an upper sub-page-permission entry.
+  case subpageValid = "the valid bit of a sub-page-permission entry"
+  /// The reserved bits of an upper sub-page-permission entry.
+  case subpageReserved = "reserved bits of a sub-page-permission entry"
+  /// The odd bits of a vector.
+  case subpageOdd = "odd bits of a sub-page vector"
+  /// The even bits of a vector.
+  case subpageVector = "the first sub-page's bit of a vector"
+  /// Every byte counts.
+  case subpageCrossing = "a write across sub-pages"
+  /// The index into tables.
+  case subpageIndex = "the index into sub-page-permission tables"
   /// None of the above.
   case other = "an unnamed rule"
 }

@@ -47,8 +47,8 @@ public struct Verification: Sendable {
     let start = clock.now
     var cases: UInt64 = 0
     var disagreement: Disagreement?
-    for sweep in VerificationSweep.all(of: format) where disagreement == nil {
-      let result = run(sweep)
+    for space in spaces(of: format) where disagreement == nil {
+      let result = run(space)
       cases += result.cases
       disagreement = result.disagreement
     }
@@ -65,26 +65,60 @@ public struct Verification: Sendable {
     /// The lowest unit with a disagreement: later ones need not be looked at.
     let lowestBad = Atomic<UInt64>(.max)
     let found = Mutex<Disagreement?>(nil)
+
+    /// Keeps a disagreement, unless one of an earlier setting is there.
+    func keep(_ disagreement: Disagreement) {
+      found.withLock { kept in
+        if let kept, kept.place.setting < disagreement.place.setting { return }
+        kept = disagreement
+        lowestBad.store(disagreement.place.setting, ordering: .relaxed)
+      }
+    }
+  }
+
+  /// A part of a format's space: so many settings, and under each of them so many cases.
+  private struct Space {
+    var settings: UInt64
+    var cases: UInt64
+    /// Goes through the cases of one setting, every so many from a phase on; the number of cases
+    /// compared.
+    var judge:
+      @Sendable (
+        _ setting: UInt64, _ phase: UInt64, _ step: UInt64, _ arena: borrowing VerificationArena,
+        _ shared: Shared
+      ) -> UInt64
+  }
+
+  private func spaces(of format: VerificationFormat) -> [Space] {
+    if format == .subpages {
+      return SubpageSweep.all.map { sweep in
+        Space(settings: sweep.settings, cases: sweep.cases) {
+          judge(sweep, setting: $0, phase: $1, every: $2, $3, $4)
+        }
+      }
+    }
+    return VerificationSweep.all(of: format).map { sweep in
+      Space(settings: sweep.settings, cases: sweep.cases) {
+        judge(sweep, setting: $0, phase: $1, every: $2, $3, $4)
+      }
+    }
   }
 
   /// Goes through one part of a space.
   ///
   /// A unit is one setting, taken by the workers in ascending order, so that the first disagreement
   /// is the first whatever the number of workers.
-  private func run(
-    _ sweep: VerificationSweep
-  ) -> (cases: UInt64, disagreement: Disagreement?) {
+  private func run(_ space: Space) -> (cases: UInt64, disagreement: Disagreement?) {
     let shared = Shared()
-    let stride = strides(sweep)
-    let units = (sweep.settings + stride.settings - 1) / stride.settings
+    let stride = strides(space)
+    let units = (space.settings + stride.settings - 1) / stride.settings
     DispatchQueue.concurrentPerform(iterations: max(1, threads)) { _ in
       let arena = VerificationArena()
       while true {
         let unit = shared.nextUnit.add(1, ordering: .relaxed).oldValue
         guard unit < units, unit * stride.settings < shared.lowestBad.load(ordering: .relaxed)
         else { return }
-        let cases = judge(
-          sweep, setting: unit * stride.settings, phase: unit, every: stride.cases, arena, shared)
+        let cases = space.judge(unit * stride.settings, unit, stride.cases, arena, shared)
         shared.cases.add(cases, ordering: .relaxed)
       }
     }
@@ -92,7 +126,7 @@ public struct Verification: Sendable {
   }
 
   /// Every how many settings and cases are looked at; odd, so that all digits take all values.
-  private func strides(_ sweep: VerificationSweep) -> (settings: UInt64, cases: UInt64) {
+  private func strides(_ sweep: Space) -> (settings: UInt64, cases: UInt64) {
     guard case .about(let wanted) = extent else { return (1, 1) }
     let total = sweep.settings * sweep.cases
     guard total > wanted else { return (1, 1) }
@@ -118,11 +152,30 @@ public struct Verification: Sendable {
       let answers = judge.answers(to: one)
       let found = Disagreement(
         sweep, setting, one, place: (number, index), mmu: answers.mmu, hardware: answers.hardware)
-      shared.found.withLock { kept in
-        if let kept, kept.place.setting < number { return }
-        kept = found
-        shared.lowestBad.store(number, ordering: .relaxed)
-      }
+      shared.keep(found)
+      break
+    }
+    return cases
+  }
+
+  private func judge(
+    _ sweep: SubpageSweep, setting number: UInt64, phase: UInt64, every step: UInt64,
+    _ arena: borrowing VerificationArena, _ shared: Shared
+  ) -> UInt64 {
+    let setting = sweep.setting(number)
+    var judge = SubpageJudge(setting, breaking: brokenRule, in: arena)
+    var cases: UInt64 = 0
+    var index = step == 1 ? 0 : phase % step
+    while index < sweep.cases {
+      defer { index += step }
+      guard let one = sweep.instance(setting, index) else { continue }
+      cases += 1
+      let answers = judge.answers(to: one)
+      if answers.rules == answers.hardware { continue }
+      let rule = judge.rule(one, answers.rules, answers.hardware)
+      shared.keep(
+        Disagreement(
+          sweep, setting, one, rule, place: (number, index), answers.rules, answers.hardware))
       break
     }
     return cases

@@ -12,6 +12,11 @@ public enum VerificationFormat: String, Hashable, Sendable, CaseIterable {
   case ept = "ept"
   /// Nested page tables of 4 and 5 levels.
   case npt = "npt"
+  /// Sub-page write permissions of EPT.
+  case subpages = "spp"
+
+  /// The formats of tables that translate.
+  static let translating: [VerificationFormat] = allCases.filter { $0 != .subpages }
 
   /// Whether the tables translate guest-physical addresses.
   var isSecondDimension: Bool { self == .ept || self == .npt }

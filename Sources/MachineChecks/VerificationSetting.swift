@@ -35,7 +35,7 @@ struct VerificationSetting {
       rootDepth = 2
       address = 2 << 30 | 3 << 21 | 5 << 12 | 0x123
       registers.pdptes[2] = 2 << 12 | 1
-    case .fourLevel, .fiveLevel, .ept, .npt:
+    case .fourLevel, .fiveLevel, .ept, .npt, .subpages:
       rootDepth = format == .fourLevel || levels == 4 && format != .fiveLevel ? 4 : 5
       address = 7 << 39 | 2 << 30 | 3 << 21 | 5 << 12 | 0x123
       if rootDepth == 5 { address |= 9 << 48 }

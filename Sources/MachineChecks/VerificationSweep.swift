@@ -47,6 +47,8 @@ struct VerificationSweep: Sendable {
     case .fourLevel, .fiveLevel: [.rights(format), .bits(format), .address(format)]
     case .ept: [.extendedRights, .bits(format)]
     case .npt: [.nestedRights, .bits(format)]
+    // It has sweeps of its own kind.
+    case .subpages: []
     }
   }
 

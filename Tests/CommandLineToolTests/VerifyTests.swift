@@ -8,7 +8,7 @@ struct VerifyTests {
     arguments: [
       ("write-protect", "32-bit", "CR0.WP"), ("no-execute", "pae", "NX"),
       ("pkru-wd", "4-level", "PKRU.WD"), ("ept-memory-type", "ept", "EPT memory type"),
-      ("dirty", "npt", "dirty bit"),
+      ("dirty", "npt", "dirty bit"), ("spp-first-byte", "spp", "across sub-pages"),
     ])
   func spoilt(rule: String, format: String, name: String) throws {
     let result = try Tool.run(["verify", "--only", format, "--break", rule, "--format", "json"])

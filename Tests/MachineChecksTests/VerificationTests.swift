@@ -25,6 +25,8 @@ struct VerificationTests {
     switch rule {
     case .writeProtect: [.writeProtect, .writeProtectUpper]
     case .writeAccumulation: [.writeAccumulation, .writeProtectUpper]
+    // A leaf that may be read, below an entry that may not.
+    case .subpageUpperRights: [.subpageUpperRights, .subpageUnreadable]
     default: [name(rule)]
     }
   }
@@ -53,6 +55,20 @@ struct VerificationTests {
     case .accessed: .accessed
     case .fetchReport: .fetchReport
     case .canonical: .canonical
+    case .subpageOdd: .subpageOdd
+    case .subpageReservedLow, .subpageReservedAddress, .subpageReservedHigh: .subpageReserved
+    case .subpageValid: .subpageValid
+    case .subpageVector: .subpageVector
+    case .subpageCrossing: .subpageCrossing
+    case .subpageLeaf: .subpageLeaf
+    case .subpageLargeLeaf: .subpageLargeLeaf
+    case .subpageUnreadable: .subpageUnreadable
+    case .subpageUpperRights: .subpageUpperRights
+    case .subpageGuestTables: .subpageGuestTables
+    case .subpageWithoutLinear: .subpageWithoutLinear
+    case .subpageControl: .subpageControl
+    case .subpageIndex: .subpageIndex
+    case .subpageDirty: .dirty
     }
   }
 
