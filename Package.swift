@@ -41,7 +41,7 @@ let package = Package(
       name: "Penumbra",
       targets: [
         "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
-        "HardwareModel", "DirectMMU", "ShadowMMU", "VirtualMachine",
+        "HardwareModel", "DirectMMU", "ShadowMMU", "SubpageProtection", "VirtualMachine",
       ]),
     .library(name: "SparseMemory", targets: ["SparseMemory"]),
     .executable(name: "penumbra", targets: ["CommandLineTool"]),
@@ -83,13 +83,18 @@ let package = Package(
         "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
         "GuestMemory",
       ]),
+    room(
+      "SubpageProtection",
+      [
+        "PagingUnits", "Mutations", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
+      ]),
     // Floor 5
     room(
       "VirtualMachine",
       [
         "PagingUnits", "Mutations", "X86Paging", "HostMemory", "MachineEvents", "PageTables",
         "GuestMemory",
-        "HardwareModel", "DirectMMU", "ShadowMMU",
+        "HardwareModel", "DirectMMU", "ShadowMMU", "SubpageProtection",
       ]),
     // Floor 6
     room("SparseMemory", ["HostMemory"]),
@@ -100,7 +105,7 @@ let package = Package(
       "MachineChecks",
       [
         "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
-        "HardwareModel", "DirectMMU", "ShadowMMU", "VirtualMachine",
+        "HardwareModel", "DirectMMU", "ShadowMMU", "SubpageProtection", "VirtualMachine",
       ]),
     // Floor 7
     room(
@@ -113,8 +118,8 @@ let package = Package(
       name: "MachineSimulation",
       dependencies: [
         "PagingUnits", "X86Paging", "HostMemory", "MachineEvents", "PageTables", "GuestMemory",
-        "HardwareModel", "EventSources", "Reports", "DirectMMU", "VirtualMachine", "SparseMemory",
-        "MachineChecks", .product(name: "Yams", package: "Yams"),
+        "HardwareModel", "EventSources", "Reports", "DirectMMU", "SubpageProtection",
+        "VirtualMachine", "SparseMemory", "MachineChecks", .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: house),
     // The guest that ships inside the executable.
@@ -169,7 +174,7 @@ let package = Package(
       of: "MachineSimulation",
       also: [
         "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "DirectMMU",
-        "HardwareModel", "VirtualMachine", "SparseMemory", "MachineChecks",
+        "HardwareModel", "VirtualMachine", "SparseMemory", "MachineChecks", "SubpageProtection",
       ], resources: [.copy("Resources")]),
     tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
   ],

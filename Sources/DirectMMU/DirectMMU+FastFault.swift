@@ -25,12 +25,18 @@ extension DirectMMU {
       old = path.entry
       new = old
       guard old.isPresentLeaf(at: path.level) else { break }
+      if request.kind == .write && tables.encoding.isArmed(old) {
+        outcome = .subpage(old.frame)
+        break
+      }
       if tables.encoding.allows(request.kind, old) {
         outcome = .spurious
         break
       }
       new = repaired(old, for: request.kind, at: path.level, slot, tables)
-      guard new != old, tables.encoding.allows(request.kind, new) else { break }
+      // A leaf that was parked lets the processor judge the write; it does not allow it.
+      let isHelped = tables.encoding.allows(request.kind, new) || tables.encoding.isArmed(new)
+      guard new != old, isHelped else { break }
       if tables.fix(old, with: new, at: path.address) {
         outcome = .fixed
         break
@@ -60,9 +66,11 @@ extension DirectMMU {
   ) -> SPTE {
     var new = old
     if tables.encoding.isAccessTracked(new) { new = tables.encoding.restoringRights(new) }
+    let isLogged = slot?.logsWrites ?? false
+    // Where writes are logged, the bit may be set aside to see the next one.
+    if kind == .write || !isLogged { new = tables.encoding.unparking(new) }
     if kind == .write && tables.encoding.isMMUWritable(old) {
       // A large page of a logged slot has to be split first, which takes the lock.
-      let isLogged = slot?.logsWrites ?? false
       if level > .page4K && isLogged { return old }
       new = tables.encoding.withWrite(new)
     }

@@ -47,7 +47,7 @@ extension DirectMMU {
     case .fixed: statistics.add(to: .pf_fixed)
     case .emulate: statistics.add(to: .pf_emulate)
     case .spurious: statistics.add(to: .pf_spurious)
-    case .retry, .writeProtected, .failed: break
+    case .retry, .writeProtected, .subpage, .failed: break
     }
     return outcome
   }

@@ -109,13 +109,13 @@ extension DirectMMU {
     if let page = fault.page {
       let isCareless = Mutation.hugeFrameNotAligned.isActive
       let base = isCareless ? page.frame : page.frame.aligned(to: fault.goal)
-      new = tables.encoding.leaf(
+      new = leaf(
         LeafRequest(
           frame: base, level: fault.goal, rights: .all,
           host: page.isWritable ? .writable : .readOnly,
           cause: .access, accessedDirty: role.accessedDirty,
           backing: page.content == .special ? .device : .memory),
-        replacing: path.entry)
+        replacing: path.entry, of: fault.frame, in: fault.slot, tables)
     } else {
       let generation = slots.generation(of: fault.space).raw
       new = tables.encoding.mmio(fault.frame, .all, generation: generation)
@@ -170,11 +170,12 @@ extension DirectMMU {
       guard mayWrite, !slot.logsWrites,
         let page = process.lookUpMapped(slot.hostAddress(of: frame), for: .write)
       else { return }
-      let new = tables.encoding.leaf(
+      let isForgotten = Mutation.prefetchForgetsSubpages.isActive
+      let new = leaf(
         LeafRequest(
           frame: page.frame, level: .page4K, rights: .all, host: .writable, cause: .prefetch,
           accessedDirty: role.accessedDirty, backing: page.content == .special ? .device : .memory),
-        replacing: old)
+        replacing: old, of: frame, in: isForgotten ? nil : slot, tables)
       let place = EntryPlace(address: address, frame: frame, level: .page4K, space: fault.space)
       switch tables.exchange(old, with: new, at: place, process.host) {
       case .lost: return

@@ -92,7 +92,8 @@ extension DirectMMU {
   private func nextScheduled(_ tables: borrowing PageTables) -> ShadowPageID? {
     var id = tables.arena.nextActive(after: .none)
     while id != .none {
-      if tables.arena[id].isScheduledToZap { return id }
+      let row = tables.arena[id]
+      if row.isScheduledToZap && !row.role.isSubpageTable { return id }
       id = tables.arena.nextActive(after: id)
     }
     return nil

@@ -79,20 +79,21 @@ extension DirectMMU {
     return false
   }
 
-  private func nextRoot(
+  func nextRoot(
     after id: ShadowPageID, _ space: AddressSpace, _ choice: RootChoice,
     _ tables: borrowing PageTables
   ) -> ShadowPageID? {
     var id = tables.arena.nextActive(after: id)
     while id != .none {
       let role = tables.arena[id].role
-      if role.isDirect && role.space == space && (choice == .all || !role.isInvalid) { return id }
+      let isTree = role.isDirect && !role.isSubpageTable
+      if isTree && role.space == space && (choice == .all || !role.isInvalid) { return id }
       id = tables.arena.nextActive(after: id)
     }
     return nil
   }
 
-  private func bounded(_ frames: Range<GuestFrame>) -> Range<GuestFrame>? {
+  func bounded(_ frames: Range<GuestFrame>) -> Range<GuestFrame>? {
     let end = min(frames.upperBound, configuration.frameLimit)
     return frames.lowerBound < end ? frames.lowerBound..<end : nil
   }

@@ -1,5 +1,4 @@
 public import GuestMemory
-import HostMemory
 public import PageTables
 public import PagingUnits
 public import X86Paging
@@ -41,6 +40,9 @@ public enum FaultOutcome: Hashable, Sendable {
   case fixed
   /// The access is already permitted.
   case spurious
+  /// The page's writes are judged by sub-pages, and the processor refused this one; the page lies
+  /// in this frame.
+  case subpage(HostFrame)
   /// The host cannot give the page: left to the VMM.
   case failed(HostFailure)
 
@@ -62,7 +64,7 @@ public enum FaultOutcome: Hashable, Sendable {
     case .writeProtected: 3
     case .fixed: 5
     case .spurious: 6
-    case .failed: 4
+    case .failed, .subpage: 4
     }
   }
 }

@@ -164,6 +164,8 @@ public final class GuestRun {
       case .device(let physical): "no memory at guest-physical \(hex(physical.raw))"
       case .failed(let reason, let physical):
         "guest-physical \(hex(physical.raw)), which the host cannot give (\(reason))"
+      case .subpageMiss(let physical):
+        "guest-physical \(hex(physical.raw)), whose sub-page permissions are not there"
       case .subpageMisconfiguration(let physical):
         "guest-physical \(hex(physical.raw)), whose sub-page permissions are malformed"
       case .stuck(let physical): "guest-physical \(hex(physical.raw)), without progress"

@@ -118,6 +118,9 @@ final class MachinePort: GuestPort {
     case .subpageRefused(let translation):
       end(.hostFailure("the write to \(hex(translation.guestPhysical.raw)) is refused"))
       return .stop
+    case .subpageMiss(let address):
+      end(.hostFailure("the sub-page permissions of \(hex(address.raw)) are not there"))
+      return .stop
     case .subpageMisconfiguration(let address):
       end(.hostFailure("the sub-page permissions of \(hex(address.raw)) are malformed"))
       return .stop

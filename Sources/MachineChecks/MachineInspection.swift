@@ -41,7 +41,7 @@ public enum MachineInspection {
       ?? TableFrames.violation(in: machine) ?? EveryEntryInvariant.violation(in: machine)
       ?? RootReferences.violation(in: machine) ?? StockedTables.violation(in: machine)
       ?? RetiredTables.violation(in: machine) ?? MemslotOrder.violation(in: machine)
-      ?? HugePageCounts.violation(in: machine)
+      ?? HugePageCounts.violation(in: machine) ?? SubpageTables.violation(in: machine)
     {
       return violation
     }

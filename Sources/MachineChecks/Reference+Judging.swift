@@ -42,6 +42,9 @@ extension Reference {
     case .device(let address): ending = .device(address.raw)
     case .subpageRefused(let translation):
       ending = .subpageRefused(translation.guestPhysical.raw)
+    case .subpageMiss(let address):
+      return Violation(
+        "sub-page-permission tables are filled on a miss", found: "not for \(hex(address.raw))")
     case .subpageMisconfiguration(let address):
       return Violation(
         "sub-page-permission tables are well-formed", found: "malformed for \(hex(address.raw))")
@@ -154,7 +157,9 @@ extension Reference {
     _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
     _ machine: borrowing VirtualMachine, isRepeatable: Bool
   ) -> Violation? {
-    if verdict.access.performer == .hypervisor {
+    // A walk that meets a protected page is the hypervisor's to perform.
+    let isPerformed = verdict.isNearSubpages && translation.usable.isEmpty
+    if verdict.access.performer == .hypervisor || isPerformed {
       return emulationViolation(translation, verdict, memory)
     }
     let tables = SecondTables(of: verdict.access.processor, in: machine)
@@ -162,7 +167,10 @@ extension Reference {
       return Violation("a processor that reaches memory has a root", found: Self.words(verdict))
     }
     let needed = UInt8(1) << verdict.access.kind.rawValue
-    if isRepeatable && Self.bits(translation.usable) & needed == 0 {
+    // What sub-pages let through is asked about each time.
+    let isAsked =
+      verdict.isNearSubpages || memory.isProtected(translation.guestPhysical.raw, machine)
+    if isRepeatable && !isAsked && Self.bits(translation.usable) & needed == 0 {
       return Violation("an access that succeeds may be made again", found: Self.words(verdict))
     }
     let step = HostwardJudge.Step(
@@ -248,6 +256,7 @@ extension Reference {
     _ machine: borrowing VirtualMachine
   ) -> Violation? {
     let width = verdict.mode.levels == 2 ? 4 : 8
+    if verdict.isNearSubpages { return nil }
     for number in verdict.entries.indices {
       let entry = verdict.entries[number]
       var meant = entry.value | Self.marks(number, marked, dirtied)

@@ -30,11 +30,14 @@ public struct ReferenceAccess: Hashable, Sendable {
   public var performer: Performer
   /// How many bytes are looked at, 0…8, all in one page; an access across a page boundary is two.
   public var byteCount: Int
+  /// How many bytes of the page it touches, which may be more; sub-page protection goes by them.
+  public var touchedBytes: Int
 
   /// An access in full.
   public init(
     processor: Int = 0, _ target: Target, _ kind: AccessKind, _ privilege: Privilege = .user,
-    by performer: Performer = .processor, byteCount: Int = 1
+    by performer: Performer = .processor, byteCount: Int = 1,
+    touching touchedBytes: Int? = nil
   ) {
     precondition(0...8 ~= byteCount, "the reference looks at no more than eight bytes")
     self.processor = processor
@@ -43,5 +46,6 @@ public struct ReferenceAccess: Hashable, Sendable {
     self.privilege = privilege
     self.performer = performer
     self.byteCount = byteCount
+    self.touchedBytes = max(1, touchedBytes ?? byteCount)
   }
 }

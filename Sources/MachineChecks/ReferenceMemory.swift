@@ -1,6 +1,7 @@
 import DirectMMU
 import GuestMemory
 import HostMemory
+import PageTables
 import PagingUnits
 import VirtualMachine
 
@@ -95,6 +96,26 @@ struct ReferenceMemory {
       }
     }
     return .place(address)
+  }
+
+  /// Whether sub-page protection refuses a write to so many bytes of a page: some sub-page of 128
+  /// bytes that it touches has a 0 in the page's map.
+  func refusesWrite(
+    _ physical: UInt64, _ count: Int, _ machine: borrowing VirtualMachine
+  ) -> Bool {
+    guard machine.tables.subpages.mapCount > 0, let slot = slot(physical) else { return false }
+    let map = machine.tables.subpages[
+      MapRow(number: slot.metadata.row, base: slot.baseFrame), GuestFrame(physical >> 12)]
+    for offset in (physical & 0xFFF)..<min((physical & 0xFFF) + UInt64(count), 4096)
+    where map.rawValue >> UInt32(offset / 128) & 1 == 0 {
+      return true
+    }
+    return false
+  }
+
+  /// Whether sub-page protection has anything to say of a page.
+  func isProtected(_ physical: UInt64, _ machine: borrowing VirtualMachine) -> Bool {
+    refusesWrite(physical & ~0xFFF, 4096, machine)
   }
 
   /// Whether the host may lack a page for a guest-physical byte, however many frames it has: huge

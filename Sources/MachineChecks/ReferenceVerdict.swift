@@ -61,6 +61,9 @@ public struct ReferenceVerdict: Sendable {
   var markedBeforeEnding: UInt64 = 0
   /// The entry that got its dirty bit before an access was given up.
   var dirtiedBeforeEnding: Int?
+  /// Whether an entry that was read lies in a page that sub-page protection has to do with: then
+  /// the hypervisor may perform the access, and marks are judged no further.
+  var isNearSubpages = false
   /// Every way on which it may succeed.
   var ways: [ReferenceWay] = []
   /// Every entry that was read on any way.

@@ -96,6 +96,11 @@ struct ReferenceWalk {
     return pointer & 0x000F_FFFF_FFFF_F000
   }
 
+  /// Whether sub-page protection refuses the write.
+  private func isRefused(_ physical: UInt64, _ machine: borrowing VirtualMachine) -> Bool {
+    kind == .write && memory.refusesWrite(physical, verdict.access.touchedBytes, machine)
+  }
+
   private var absentTable: ReferenceEnding { .pageFault(mode.code(kind, privilege, 0)) }
 
   private mutating func fault(_ why: UInt32) -> UInt64? {
@@ -116,6 +121,7 @@ struct ReferenceWalk {
       let physical = page.address | linear & (1 << page.shift - 1)
       guard case .place(let host) = memory.answer(physical, writes: kind == .write, machine)
       else { continue }
+      if isRefused(physical, machine) { continue }
       verdict.ways.append(
         ReferenceWay(
           page: page, physical: physical, host: host, permitted: permitted(page), isWalk: false,
@@ -157,6 +163,7 @@ struct ReferenceWalk {
       if isCurrent { verdict.current = isEmulated ? absentTable : ending(answer, place, machine) }
       return nil
     }
+    if memory.isProtected(place, machine) { verdict.isNearSubpages = true }
     let width = mode.levels == 2 ? 4 : 8
     // What cannot be read is not there either: the answer would not have been a place.
     let value = memory.bytes(width, at: host, machine) ?? 0
@@ -167,7 +174,9 @@ struct ReferenceWalk {
   private mutating func ending(
     _ answer: ReferenceMemory.Answer, _ physical: UInt64, _ machine: borrowing VirtualMachine
   ) -> ReferenceEnding {
-    if case .place = answer { return .memory }
+    if case .place = answer {
+      return isRefused(physical, machine) ? .subpageRefused(physical) : .memory
+    }
     // A page that was a device's before it came into a slot may still be marked so. An EPT
     // misconfiguration does not tell reads from writes, so that the page is looked up as for a read
     // first, which may fail otherwise than the write (KVM: `handle_ept_misconfig`).
@@ -242,6 +251,10 @@ struct ReferenceWalk {
     let answer = memory.answer(physical, writes: kind == .write, machine)
     guard case .place(let host) = answer else {
       if traveller.isCurrent { verdict.current = ending(answer, physical, machine) }
+      return
+    }
+    if isRefused(physical, machine) {
+      if traveller.isCurrent { verdict.current = .subpageRefused(physical) }
       return
     }
     guard mayMark(traveller, leaf, machine) else { return }
@@ -324,7 +337,7 @@ struct ReferenceWalk {
     verdict.current = ending(answer, physical, machine)
     verdict.markedBeforeEnding = marked
     verdict.dirtiedBeforeEnding = dirtied
-    guard case .place(let host) = answer else { return }
+    guard case .place(let host) = answer, !isRefused(physical, machine) else { return }
     verdict.ways.append(
       ReferenceWay(
         page: page, physical: physical, host: host, permitted: permitted(page), marked: marked,
@@ -336,7 +349,7 @@ struct ReferenceWalk {
   mutating func reach(_ physical: UInt64, _ machine: borrowing VirtualMachine) {
     let answer = memory.answer(physical, writes: kind == .write, machine)
     verdict.current = ending(answer, physical, machine)
-    guard case .place(let host) = answer else { return }
+    guard case .place(let host) = answer, !isRefused(physical, machine) else { return }
     let page = RememberedWalks.Page(
       address: physical & ~0x3FFF_FFFF, shift: 30, rights: ReferenceRights(), key: 0, isDirty: true,
       isGlobal: false)

@@ -90,6 +90,10 @@ public struct FuzzDigest: Hashable, Sendable, CustomStringConvertible {
     case .shadowEntry(let processor, let address, let level):
       add(20 | processor << 8 | Int(level?.depth ?? 0) << 16)
       add(address.raw)
+    case .subpageEntry(let place, let level, let space):
+      add(21 | Int(level?.depth ?? 0) << 8 | Int(space.rawValue) << 16)
+      add(place.raw)
+    case .subpage(let step): add(step)
     case .processorTLB(let processor, let address):
       add(16 | processor << 8)
       add(address.raw)
@@ -100,6 +104,18 @@ public struct FuzzDigest: Hashable, Sendable, CustomStringConvertible {
         add(sequence.count)
         for step in sequence { add(step.operation) }
       }
+    }
+  }
+
+  private mutating func add(_ step: SubpageStep) {
+    add(22 | Int(step.space.rawValue) << 8 | Int(step.flags) << 16)
+    add(step.address.raw)
+    switch step.request {
+    case .enable: add(0)
+    case .get(let count): add(1 | count << 8)
+    case .set(let words):
+      add(2 | words.count << 8)
+      for word in words { add(UInt64(word)) }
     }
   }
 
@@ -170,6 +186,10 @@ public struct FuzzDigest: Hashable, Sendable, CustomStringConvertible {
       add(entry.raw)
       add(UInt64(entry.level.depth))
     case .kept(let isKept): add(isKept ? 41 : 42)
+    case .subpageEntry(let entry):
+      add(entry.raw)
+      add(UInt64(entry.level.depth))
+    case .permissions(let words): for word in words { add(UInt64(word)) }
     case .interleaved(let interleaved):
       for results in interleaved.results { for result in results { add(result) } }
       for line in interleaved.history { add(line) }

@@ -36,6 +36,10 @@ public enum Operation: Hashable, Sendable {
   case tableEntry(GuestPhysical, Level?, AddressSpace)
   /// An entry of the shadow tables that a processor walks for a linear address is looked at.
   case shadowEntry(processor: Int, GuestVirtual, Level?)
+  /// An entry of the sub-page-permission tables is looked at.
+  case subpageEntry(GuestPhysical, Level?, AddressSpace)
+  /// Something is asked of sub-page protection.
+  case subpage(SubpageStep)
   /// A processor's TLB is looked at.
   case processorTLB(processor: Int, GuestVirtual)
   /// Every invariant, and the reference, are consulted.

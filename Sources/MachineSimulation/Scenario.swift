@@ -1,4 +1,5 @@
 public import PagingUnits
+public import SubpageProtection
 public import VirtualMachine
 
 /// What happens to a machine, step by step, and what must come of it: a bug report, a rule's test,
@@ -58,6 +59,8 @@ public struct ScenarioMachine: Hashable, Sendable {
   public var specialRoots = MachineConfiguration.SpecialRootKind.tables
   /// The most shadow pages, at least 64; `nil` for a fiftieth of the guest's pages.
   public var shadowPageLimit: Int?
+  /// Which defects of KVM's posted series sub-page protection has.
+  public var subpageQuirks: SubpageQuirks = []
   /// The largest page that a leaf maps.
   public var largestPage = Level.page1G
   /// Whether a fault also maps neighbours.
@@ -99,6 +102,8 @@ public struct ScenarioMachine: Hashable, Sendable {
     }
     if !features.contains(.noExecute) { configuration.reservedEFER |= 1 << 11 }
     configuration.executeOnly = features.contains(.executeOnly) ? .present : .absent
+    configuration.subpages = features.contains(.subpages) ? .present : .absent
+    configuration.subpageQuirks = subpageQuirks
     configuration.prefetch = prefetch
     configuration.translationSets = translationSets
     configuration.keepsWalks = translationSets > 0 ? .present : .absent
@@ -137,6 +142,9 @@ public struct ScenarioFeatures: OptionSet, Hashable, Sendable {
   /// EPT entries that are executable and not readable.
   public static let executeOnly = ScenarioFeatures(rawValue: 256)
 
+  /// Sub-page write permissions, which go with EPT.
+  public static let subpages = ScenarioFeatures(rawValue: 512)
+
   /// What `features` is without being written.
   public static let standard: ScenarioFeatures = [
     .noExecute, .supervisorExecutionPrevention, .supervisorAccessPrevention, .protectionKeys,
@@ -148,6 +156,6 @@ public struct ScenarioFeatures: OptionSet, Hashable, Sendable {
     ("nx", .noExecute), ("smep", .supervisorExecutionPrevention),
     ("smap", .supervisorAccessPrevention), ("pku", .protectionKeys), ("1g-pages", .gigabytePages),
     ("la57", .fiveLevels), ("ad-bits", .accessedDirty), ("pml", .modificationLogging),
-    ("execute-only", .executeOnly),
+    ("execute-only", .executeOnly), ("spp", .subpages),
   ]
 }

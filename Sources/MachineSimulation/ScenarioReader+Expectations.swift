@@ -10,6 +10,7 @@ extension ScenarioReader {
 
   private static let errors = [
     "EEXIST", "EINVAL", "ENOMEM", "ENOENT", "EFAULT", "EBUSY", "EAGAIN", "EIO", "ENXIO",
+    "ENODEV", "EPERM",
   ]
   private static let counterNames =
     MachineCounter.allCases.map { "\($0)" } + ProcessorCounter.allCases.map { "\($0)" }
@@ -33,9 +34,12 @@ extension ScenarioReader {
       ]
     case "counters": return counterNames.map { ($0, .comparison) }
     case "table-entry":
-      let flags = ["present", "leaf", "writable", "user", "executable", "accessed", "dirty"]
+      let flags =
+        ["present", "leaf", "writable", "user", "executable", "accessed", "dirty"]
+        + ["spp", "spp-saved"]
       return [error] + flags.map { ($0, .flag) }
-        + [("frame", .number), ("u64", .number), ("level", .number)]
+        + [("frame", .number), ("u64", .number), ("level", .number), ("access", .numbers(32))]
+    case "subpage": return [error, ("access", .numbers(32))]
     case "processor-tlb": return [("present", .flag)]
     case "check": return [("violation", .text)]
     default: return []

@@ -175,11 +175,12 @@ extension ScenarioReader {
       body, "table-entry", ["root", "vcpu", "gpa", "gva", "level", "address-space"])
     let roots = ["direct", "shadow", "spp", "secure", "mirror"]
     let root = try section.word("root", roots) ?? machine.mmu.rawValue
-    if let node = section.node("root"), root != "direct" && root != "shadow" {
+    if let node = section.node("root"), root == "secure" || root == "mirror" {
       throw notBuilt("root: \(root)", node)
     }
     // A direct table has no linear addresses, and the shadow's are all that it has.
-    for (key, other) in [("gpa", "shadow"), ("gva", "direct")] where root == other {
+    for (key, other) in [("gpa", "shadow"), ("gva", "direct"), ("gva", "spp")]
+    where root == other {
       if let node = section.node(key) {
         throw section.problem(
           key, node, expected: "\(key == "gpa" ? "gva" : "gpa") with root: \(root)")
@@ -192,8 +193,9 @@ extension ScenarioReader {
     }
     let space: AddressSpace =
       try section.number("address-space", 0...1) == 1 ? .systemManagement : .normal
-    return .tableEntry(
-      GuestPhysical(try section.requiredNumber("gpa")),
-      try section.number("level", 1...5).map { Level(Int($0)) }, space)
+    let address = GuestPhysical(try section.requiredNumber("gpa"))
+    let level = try section.number("level", 1...5).map { Level(Int($0)) }
+    return root == "spp"
+      ? .subpageEntry(address, level, space) : .tableEntry(address, level, space)
   }
 }

@@ -8,10 +8,11 @@ extension ScenarioReader {
     "memslot", "write", "read", "registers", "access", "guest-physical-access", "load-cr3",
     "invlpg", "invpcid", "host", "zap-all", "trim", "evict", "refuse", "counters", "tracepoints",
     "table-entry", "processor-tlb", "check", "interleave", "repeat",
+    "subpage",
   ]
   /// The kinds of steps that the language has and that are not built yet.
   static let laterKinds = [
-    "dirty-log", "subpage", "attributes", "seamcall", "tdcall", "nested", "invept", "invvpid",
+    "dirty-log", "attributes", "seamcall", "tdcall", "nested", "invept", "invvpid",
     "invlpga", "recover-huge-pages",
   ]
 
@@ -149,6 +150,7 @@ extension ScenarioReader {
       let section = try self.section(body, kind, ["vcpu", "gva"])
       return .processorTLB(
         processor: try processor(section), GuestVirtual(try section.requiredNumber("gva")))
+    case "subpage": return try readSubpage(body)
     case "interleave": return .interleave(try readInterleaving(body))
     case "zap-all", "tracepoints", "check":
       _ = try section(body, kind, [])

@@ -87,7 +87,7 @@ public struct ScenarioReader {
       machine.rootLevel = levels == 5 ? .level5 : .level4
     }
     if let words = try section.words(
-      "features", ScenarioFeatures.names.map(\.name) + ["spp", "tdx"])
+      "features", ScenarioFeatures.names.map(\.name) + ["tdx"])
     {
       machine.features = []
       for (word, node) in words {
@@ -115,7 +115,9 @@ public struct ScenarioReader {
 
   private mutating func readVirtualMachine(_ node: Node) throws(ScenarioError) {
     let section = try SectionReader(
-      node, "vm", keys: ["mmu", "special-roots", "shadow-pages", "kind", "vcpus"], in: file)
+      node, "vm", keys: ["mmu", "special-roots", "shadow-pages", "kind", "vcpus", "quirks"],
+      in: file)
+    try readQuirks(section)
     if let mmu = try section.choice("mmu", as: MachineConfiguration.TranslationKind.self) {
       machine.mmu = mmu
     }

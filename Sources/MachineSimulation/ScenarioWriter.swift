@@ -1,4 +1,5 @@
 import PagingUnits
+import SubpageProtection
 import VirtualMachine
 
 /// Writes scenarios as files that `ScenarioReader` reads back to the same values.
@@ -69,6 +70,10 @@ public enum ScenarioWriter {
       lines.append("special-roots: \(machine.specialRoots.rawValue)")
     }
     if let limit = machine.shadowPageLimit { lines.append("shadow-pages: \(limit)") }
+    if !machine.subpageQuirks.isEmpty {
+      let names = SubpageQuirks.named.filter { machine.subpageQuirks.contains($0.quirk) }
+      lines.append("quirks: [\(names.map(\.name).joined(separator: ", "))]")
+    }
     if machine.processors != 1 { lines.append("vcpus: \(machine.processors)") }
     return lines
   }
@@ -148,6 +153,13 @@ public enum ScenarioWriter {
         + fields(
           [("root", "shadow")] + vcpu(processor) + [("gva", hex(address.raw))]
             + (level.map { [("level", "\($0.depth)")] } ?? []))
+    case .subpageEntry(let address, let level, let space):
+      "table-entry: "
+        + fields(
+          [("root", "spp"), ("gpa", hex(address.raw))]
+            + (level.map { [("level", "\($0.depth)")] } ?? [])
+            + (space == .normal ? [] : [("address-space", "1")]))
+    case .subpage(let step): "subpage: \(fields(subpage(step)))"
     case .processorTLB(let processor, let address):
       "processor-tlb: \(fields(vcpu(processor) + [("gva", hex(address.raw))]))"
     case .check: "check: {}"
@@ -165,6 +177,24 @@ public enum ScenarioWriter {
 
   private static func vcpu(_ number: Int) -> [(String, String)] {
     number == 0 ? [] : [("vcpu", "\(number)")]
+  }
+
+  private static func subpage(_ step: SubpageStep) -> [(String, String)] {
+    var fields: [(String, String)] = []
+    switch step.request {
+    case .enable: return [("enable", "true")]
+    case .get(let count):
+      fields = [("gpa", hex(step.address.raw)), ("count", "\(count)"), ("get", "true")]
+    case .set(let words):
+      let isUniform = words.count > 1 && words.allSatisfy { $0 == words[0] }
+      let shown = isUniform ? [words[0]] : words
+      fields = [("gpa", hex(step.address.raw))]
+      if isUniform || words.isEmpty { fields.append(("count", "\(words.count)")) }
+      fields.append(("access", "[\(shown.map { hex(UInt64($0)) }.joined(separator: ", "))]"))
+    }
+    if step.space != .normal { fields.append(("address-space", "1")) }
+    if step.flags != 0 { fields.append(("flags", hex(UInt64(step.flags)))) }
+    return fields
   }
 
   private static func size(_ shape: GuestBytes.Shape) -> [(String, String)] {

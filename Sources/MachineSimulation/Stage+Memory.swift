@@ -84,7 +84,8 @@ extension Stage {
         isWritable: entry.isPresent && entry.isWritable, isUser: entry.isPresent,
         isExecutable: entry.isPresent && encoding.isExecutable(entry),
         isAccessed: entry.isPresent && encoding.isAccessed(entry),
-        isDirty: entry.isPresent && isLeaf && encoding.isDirty(entry), frame: entry.frame))
+        isDirty: entry.isPresent && isLeaf && encoding.isDirty(entry), frame: entry.frame,
+        isArmed: encoding.isArmed(entry), isParked: encoding.isParked(entry)))
   }
 
   /// The way through our tables to a guest-physical address, standing at the top; `nil` without a
@@ -103,7 +104,8 @@ extension Stage {
     var id = machine.tables.arena.nextActive(after: .none)
     while id != .none {
       let row = machine.tables.arena[id]
-      if row.role.space == space && !row.role.isInvalid { return id }
+      let isTree = !row.role.isSubpageTable && !row.role.isInvalid
+      if row.role.space == space && isTree { return id }
       id = machine.tables.arena.nextActive(after: id)
     }
     return nil

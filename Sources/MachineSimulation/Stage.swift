@@ -122,6 +122,9 @@ public final class Stage {
       return entry(at: address, level, space)
     case .shadowEntry(let processor, let address, let level):
       return shadowEntry(of: processor, at: address, level)
+    case .subpageEntry(let address, let level, let space):
+      return subpageEntry(at: address, level, space)
+    case .subpage(let step): return perform(step)
     case .processorTLB(let processor, let address): return .kept(keeps(address, processor))
     case .check: return inspect().map { .violation($0) } ?? .done
     case .interleave(let interleaving): return interleave(interleaving)
@@ -180,7 +183,7 @@ extension Operation {
       .shadowEntry(let processor, _, _):
       processor
     case .memslot, .write, .read, .host, .zapAll, .trim, .refuse, .tracepoints, .tableEntry, .check,
-      .interleave:
+      .interleave, .subpage, .subpageEntry:
       nil
     }
   }

@@ -35,6 +35,8 @@ extension StepResult {
       }
     case .tracepoints(let lines): [.init("lines", .lines(lines))]
     case .entry(let entry): entry.fields
+    case .subpageEntry(let entry): entry.fields
+    case .permissions(let words): [.init("access", .numbers(words.map { UInt64($0) }))]
     case .kept(let isKept): [.init("present", .flag(isKept))]
     case .interleaved: [.init("ok", .flag(true))]
     case .violation(let violation): [.init("violation", .word(violation.description))]
@@ -44,7 +46,8 @@ extension StepResult {
   /// Whether the step did what it says, without a refusal, a fault, an exit or a violation.
   public var isSuccess: Bool {
     switch self {
-    case .done, .reached, .bytes, .young, .counters, .tracepoints, .entry, .kept, .interleaved:
+    case .done, .reached, .bytes, .young, .counters, .tracepoints, .entry, .kept, .interleaved,
+      .subpageEntry, .permissions:
       true
     case .error, .exception, .pageFault, .exit, .violation: false
     }
@@ -93,6 +96,21 @@ extension EntryView {
       .init("executable", .flag(isExecutable)), .init("accessed", .flag(isAccessed)),
       .init("dirty", .flag(isDirty)), .init("frame", .number(frame.number)),
       .init("level", .number(UInt64(level.depth))), .init("u64", .number(raw)),
+      .init("spp", .flag(isArmed)), .init("spp-saved", .flag(isParked)),
+    ]
+  }
+}
+
+extension SubpageEntryView {
+  fileprivate var fields: [Expectation.Field] {
+    let common: [Expectation.Field] = [
+      .init("level", .number(UInt64(level.depth))), .init("u64", .number(raw)),
+      .init("leaf", .flag(level == .page4K)),
+    ]
+    // At level 1 no bit says whether the entry is there.
+    if level == .page4K { return common + [.init("access", .numbers([UInt64(access)]))] }
+    return common + [
+      .init("present", .flag(raw & 1 == 1)), .init("frame", .number(raw >> 12)),
     ]
   }
 }

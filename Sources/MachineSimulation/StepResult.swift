@@ -25,6 +25,10 @@ public enum StepResult: Hashable, Sendable {
   case tracepoints([String])
   /// An entry of ours.
   case entry(EntryView)
+  /// An entry of the sub-page-permission tables.
+  case subpageEntry(SubpageEntryView)
+  /// Which sub-pages may be written, one word a page.
+  case permissions([UInt32])
   /// Whether the TLB has the page.
   case kept(Bool)
   /// What the interleaved steps came to, sequence by sequence, and the first that came otherwise
@@ -41,6 +45,8 @@ public enum StepResult: Hashable, Sendable {
     case memoryFault = "memory-fault"
     /// A sub-page may not be written (KVM's posted series: `KVM_EXIT_SPP`).
     case subpageViolation = "spp-violation"
+    /// The sub-page-permission tables could not be filled.
+    case subpageMiss = "spp-miss"
     /// The sub-page-permission tables are malformed.
     case subpageMisconfiguration = "spp-misconfiguration"
     /// The access made no progress.
@@ -82,6 +88,10 @@ public struct EntryView: Hashable, Sendable {
   public var isDirty: Bool
   /// The frame that it points to.
   public var frame: HostFrame
+  /// Whether sub-pages judge the page's writes.
+  public var isArmed = false
+  /// Whether the bit that says so is set aside.
+  public var isParked = false
 }
 
 /// What came of interleaved steps.

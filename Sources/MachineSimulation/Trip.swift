@@ -5,6 +5,7 @@ import HostMemory
 import PageTables
 import PagingUnits
 import Reports
+import SubpageProtection
 import VirtualMachine
 import X86Paging
 
@@ -14,7 +15,10 @@ enum Trip {
   static func explanation(of operation: Operation, on stage: Stage) -> [String] {
     switch operation {
     case .access(let step): access(step, stage)
-    case .tableEntry(let address, _, let space): ours(address, space, stage)
+    case .tableEntry(let address, _, let space), .subpageEntry(let address, _, let space):
+      ours(address, space, stage)
+    case .subpage(let step):
+      memory(step.address, step.space, stage) + ours(step.address, step.space, stage)
     case .host(_, let address, _): memory(address, .normal, stage)
     case .processorTLB(let processor, let address), .shadowEntry(let processor, let address, _):
       access(AccessStep(forProcessor: processor, at: .virtual(address)), stage)
@@ -141,6 +145,33 @@ enum Trip {
           + "\(hex(path.address.raw)) reads \(hex(path.entry.raw)) "
           + (isDevice ? "device" : text.text))
     } while path.stepDown(towards: address.frame)
+    return lines + permissions(address, space, stage)
+  }
+
+  /// What may be written of a page, by its memslot's map and by the tables of permissions, where
+  /// sub-page protection has anything to say.
+  private static func permissions(
+    _ address: GuestPhysical, _ space: AddressSpace, _ stage: Stage
+  ) -> [String] {
+    guard stage.machine.subpages.isEnabled,
+      let slot = stage.machine.slots.slot(containing: address.frame, in: space)
+    else { return [] }
+    let access = stage.machine.subpages.access(to: address.frame, in: slot, stage.machine.tables)
+    guard access.isProtected else { return [] }
+    let subpage = Int(address.pageOffset / SubpageAccess.byteCount)
+    let verdict = access[subpage] ? "may" : "may not"
+    var lines = [
+      "map: \(hex(UInt64(access.rawValue))), sub-page \(subpage) \(verdict) be written"
+    ]
+    for entry in stage.subpageWay(to: address, space) {
+      let words: String
+      if entry.level == .page4K {
+        words = "permits \(hex(UInt64(entry.access)))"
+      } else {
+        words = entry.raw & 1 == 1 ? "table \(hex(entry.raw >> 12))" : "not valid: a miss"
+      }
+      lines.append("SPPT level \(entry.level.depth) reads \(hex(entry.raw)) \(words)")
+    }
     return lines
   }
 

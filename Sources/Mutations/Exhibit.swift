@@ -28,7 +28,7 @@
 
     /// Every exhibit, in the order of the mutations.
     public static var all: [Exhibit] {
-      guestWalk + host + memslots + tables + faults + machine
+      guestWalk + host + memslots + tables + faults + machine + subpages
     }
   }
 

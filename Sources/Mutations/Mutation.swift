@@ -132,6 +132,29 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case prefaultDeadlocksSlotDelete
   case accessedDirtyNotAskedFor
 
+  // Sub-page protection.
+  case subpagesOfReadOnlyHostPage
+  case armedLeafKeepsWrite
+  case armedLeafNeverDirty
+  case subpageVectorInOddBits
+  case prefetchForgetsSubpages
+  case hugePageKeptOverSubpages
+  case hugePagesNotRefused
+  case hugePagesStayRefused
+  case leavesIgnoreSubpages
+  case subpageRootNotReferenced
+  case subpageRootsSharedBetweenSpaces
+  case subpageRootsNotLoaded
+  case subpageLimitOffByOne
+  case subpageTableNotSetAside
+  case missFillsOnePage
+  case subpageChangeNotFlushed
+  case subpageMapForgottenOnMigration
+  case emulatorIgnoresSubpages
+  case emulatorJudgesFirstByte
+  case guestMarksIgnoreSubpages
+  case refusalJudgesFirstByte
+
   /// Whether this bug is in the machine now; in a build without the trait, none ever is.
   ///
   /// `@inlinable`, so that without the trait it is `false` where it is asked, and what it guards is

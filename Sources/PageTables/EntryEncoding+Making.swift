@@ -131,7 +131,7 @@ extension EntryEncoding {
     if usesAccessedBit(entry) { return entry.setting(0, clearing: accessed) }
     if isAccessTracked(entry) { return entry }
     let saved = (entry.raw & Self.savedRights) << Self.savedShift
-    return entry.setting(
+    return parking(entry).setting(
       saved, clearing: trackedRights | Self.savedRights << Self.savedShift)
   }
 
@@ -175,6 +175,7 @@ extension EntryEncoding {
   /// and cached it a moment ago. Both entries are present leaves.
   public func owesFlush(from old: SPTE, to new: SPTE) -> Bool {
     if isMMUWritable(old) && !new.isWritable { return true }
+    if isArmed(old) && !isArmed(new) && !new.isWritable { return true }
     if isAccessed(old) && !isAccessed(new) { return true }
     return isDirty(old) && !isDirty(new)
   }

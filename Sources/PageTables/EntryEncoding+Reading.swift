@@ -28,7 +28,10 @@ extension EntryEncoding {
 
   /// Whether the page may have been written since its dirty state was last cleared.
   public func isDirty(_ entry: SPTE) -> Bool {
-    usesDirtyBit(entry) && dirty != 0 ? entry.raw & dirty != 0 : entry.isWritable
+    // Without dirty bits whatever a processor may write counts as written, in part or in whole.
+    usesDirtyBit(entry) && dirty != 0
+      ? entry.raw & dirty != 0
+      : entry.isWritable || (isArmed(entry) && !Mutation.armedLeafNeverDirty.isActive)
   }
 
   /// Whether instructions may be fetched through the entry now.
@@ -60,9 +63,11 @@ extension EntryEncoding {
   /// be replaced in one atomic step (KVM: `spte_has_volatile_bits`).
   public func hasVolatileBits(_ entry: SPTE) -> Bool {
     if !entry.isWritable && isMMUWritable(entry) { return true }
-    if isAccessTracked(entry) { return true }
+    if isAccessTracked(entry) || isParked(entry) { return true }
     guard usesAccessedBit(entry) else { return false }
-    return entry.raw & accessed == 0 || (entry.isWritable && dirty != 0 && entry.raw & dirty == 0)
+    // A write that sub-pages let through sets the dirty bit of an entry that is not writable.
+    let maySetDirty = entry.isWritable || isArmed(entry)
+    return entry.raw & accessed == 0 || (maySetDirty && dirty != 0 && entry.raw & dirty == 0)
   }
 
   /// The rights as `kvm_mmu_set_spte` prints them.

@@ -21,6 +21,8 @@ public struct PageTables: ~Copyable, Sendable {
   public let shadow: ShadowRecords
   /// Which shadow entries map each frame of the guest's.
   public let maps: ReverseMaps
+  /// Which sub-pages of each frame the guest may write.
+  public let subpages: SubpageMaps
   /// The machine's statistics.
   public let counters: CounterRow
   /// Readers of tables and memslots.
@@ -61,6 +63,7 @@ public struct PageTables: ~Copyable, Sendable {
     arena = ShadowPageArena(capacity: limits.tables, interleaver: interleaver)
     shadow = ShadowRecords(capacity: limits.tables, limits.shadowing)
     maps = ReverseMaps(limits.shadowing)
+    subpages = SubpageMaps()
     counters = CounterRow()
     quiet = QuietPoints(readerCount: limits.readers)
     lock = MMULock(interleaver: interleaver)

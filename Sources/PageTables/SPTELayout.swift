@@ -44,19 +44,24 @@ public enum SPTELayout {
     public static let dirty = Field(bit: 9)
     /// The read right, saved while the entry waits for access tracking.
     public static let savedRead = Field(bit: 54)
+    /// The sub-page bit, saved while the entry waits for access tracking or for its next write.
+    public static let savedSubpages = Field(bit: 55)
     /// The execute right, saved while the entry waits for access tracking.
     public static let savedExecute = Field(bit: 56)
     /// The host's mapping may be written (KVM: `shadow_host_writable_mask`).
     public static let hostWritable = Field(bit: 57)
     /// The MMU may make the entry writable without a lock (KVM: `shadow_mmu_writable_mask`).
     public static let mmuWritable = Field(bit: 58)
+    /// Writes that the entry refuses are judged by sub-pages; in a leaf of 4 KiB only.
+    public static let subpages = Field(bit: 61)
     /// No virtualization exception.
     public static let suppressVE = Field(bit: 63)
 
     /// Every field of a present EPT entry, with those that all formats share.
     public static let all = [
       read, write, execute, memoryType, ignorePAT, pageSize, accessed, dirty, mmuPresent, frame,
-      accessedDirtyType, savedRead, savedExecute, hostWritable, mmuWritable, suppressVE,
+      accessedDirtyType, savedRead, savedSubpages, savedExecute, hostWritable, mmuWritable,
+      subpages, suppressVE,
     ]
   }
 

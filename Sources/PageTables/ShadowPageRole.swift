@@ -5,9 +5,10 @@ public import PagingUnits
 ///
 /// The word has the kernel's layout, because tracepoints record it:
 ///
-///     31:24 smm     23:19 -       18 passthrough  17 guest mode   16 A/D disabled
-///     15 SMAP & !WP 14 SMEP & !WP 13 CR0.WP       12 EFER.NX      11 invalid
-///     10:8 access   7 direct      6:5 quadrant    4 4-byte gpte   3:0 level
+///     31:24 smm     23:22 -       21 sub-pages    20:19 -         18 passthrough
+///     17 guest mode 16 A/D off    15 SMAP & !WP   14 SMEP & !WP   13 CR0.WP
+///     12 EFER.NX    11 invalid    10:8 access     7 direct        6:5 quadrant
+///     4 4-byte gpte 3:0 level
 public struct ShadowPageRole: Hashable, Sendable {
   /// The kernel's word.
   public private(set) var word: UInt32
@@ -33,6 +34,20 @@ public struct ShadowPageRole: Hashable, Sendable {
     return role
   }
 
+  /// The role of a root of sub-page-permission tables (KVM's posted series: `role.spp`).
+  ///
+  /// Four levels whatever the depth of the extended page tables, and nothing of any processor's
+  /// mode: every virtual processor of an address space shares the tables. The series' bit, 18, has
+  /// since become the kernel's `passthrough`; this is one that the kernel does not use.
+  public static func subpageRoot(of space: AddressSpace) -> ShadowPageRole {
+    var role = ShadowPageRole(word: 0)
+    role.setBits(0, 4, UInt32(Level.level4.depth))
+    role.setBits(7, 1, 1)
+    role.setBits(21, 1, 1)
+    role.setBits(24, 8, UInt32(space.rawValue))
+    return role
+  }
+
   /// The role of a table one level below this one, of the same kind (KVM:
   /// `kvm_mmu_child_role`).
   public func child() -> ShadowPageRole {
@@ -47,6 +62,8 @@ public struct ShadowPageRole: Hashable, Sendable {
   public var level: Level { Level(Int(bits(0, 4))) }
   /// Whether no guest table stands behind it: a linear mapping.
   public var isDirect: Bool { bits(7, 1) == 1 }
+  /// Whether its entries are of sub-page-permission tables, and no translations.
+  public var isSubpageTable: Bool { bits(21, 1) == 1 }
   /// The rights accumulated above the table.
   public internal(set) var access: AccessRights {
     get { AccessRights(rawValue: UInt8(bits(8, 3))) }

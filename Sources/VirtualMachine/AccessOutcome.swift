@@ -20,6 +20,9 @@ public enum AccessOutcome: Sendable {
   /// The write touches a sub-page that may not be written (KVM's posted series: `KVM_EXIT_SPP`): it
   /// has not been performed, and the translation says where it would go.
   case subpageRefused(Translation)
+  /// The sub-page-permission tables have nothing about the address and could not be filled, which
+  /// only the defects of KVM's posted series bring about (`KVM_RUN` fails with EFAULT).
+  case subpageMiss(GuestPhysical)
   /// The sub-page-permission tables are malformed, which is a mistake of ours (KVM's posted series:
   /// `KVM_EXIT_UNKNOWN` with hardware reason 66).
   case subpageMisconfiguration(GuestPhysical)

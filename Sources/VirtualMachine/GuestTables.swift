@@ -67,7 +67,8 @@ import X86Paging
   mutating func exchange(
     _ expected: UInt64, for desired: UInt64, at address: GuestPhysical
   ) -> EntryExchange {
-    outcome(
+    if isRefused(address, 8) { return .readOnly }
+    return outcome(
       withEntry(at: address, for: .write) { memory, place in
         memory.compareExchangeEntry(expected: expected, desired: desired, at: place) == expected
       })
@@ -76,10 +77,19 @@ import X86Paging
   mutating func exchangeShort(
     _ expected: UInt32, for desired: UInt32, at address: GuestPhysical
   ) -> EntryExchange {
-    outcome(
+    if isRefused(address, 4) { return .readOnly }
+    return outcome(
       withEntry(at: address, for: .write) { memory, place in
         memory.compareExchangeEntry32(expected: expected, desired: desired, at: place) == expected
       })
+  }
+
+  /// Whether sub-page protection refuses a mark in an entry; it stays clear then, as in memory that
+  /// is read-only.
+  private func isRefused(_ address: GuestPhysical, _ byteCount: UInt64) -> Bool {
+    if Mutation.guestMarksIgnoreSubpages.isActive { return false }
+    // SAFETY: the machine stays in place.
+    return unsafe !machine.pointee.permitsStore(at: address, byteCount: byteCount, in: space)
   }
 
   private func outcome(_ found: Found<Bool>) -> EntryExchange {

@@ -4,6 +4,7 @@ import HardwareModel
 import PageTables
 public import PagingUnits
 import ShadowMMU
+import SubpageProtection
 import X86Paging
 
 /// The configuration in each room's own words.
@@ -35,6 +36,14 @@ extension MachineConfiguration {
       prefetch: prefetch == .present ? .alignedGroup : .none, frameLimit: frameLimit)
   }
 
+  var subpageConfiguration: SubpageProtection.Configuration {
+    var made = SubpageProtection.Configuration()
+    let isWalked = vendor == .intel && mmu == .direct
+    made.support = isWalked && subpages == .present ? .present : .absent
+    made.quirks = subpageQuirks
+    return made
+  }
+
   /// The bits of CR4 that the guest's processor lacks: with shadow paging protection keys too,
   /// which no shadow entry holds.
   var lackingCR4: UInt64 {
@@ -60,6 +69,7 @@ extension MachineConfiguration {
     features.guestPhysicalBits = UInt64(guestPhysicalBits)
     features.hasGigabytePages = gigabytePages == .present
     features.hasExecuteOnly = executeOnly == .present
+    features.hasSubpagePermissions = subpageConfiguration.support == .present
     if mmu == .shadow {
       // The tables that the hardware reads in the guest's place are the hypervisor's own.
       features.guestPhysicalBits = UInt64(physicalBits)

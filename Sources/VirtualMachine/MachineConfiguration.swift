@@ -1,4 +1,5 @@
 public import PagingUnits
+public import SubpageProtection
 
 /// What a machine is made of; everything that the maker of a machine may choose.
 public struct MachineConfiguration: Sendable {
@@ -31,6 +32,11 @@ public struct MachineConfiguration: Sendable {
   public var accessedDirty = Support.present
   /// Whether EPT pages may be executable and not readable.
   public var executeOnly = Support.present
+  /// Whether the processor has sub-page write permissions, which go with EPT and direct tables
+  /// only.
+  public var subpages = Support.absent
+  /// Which defects of the posted series of KVM sub-page protection has.
+  public var subpageQuirks: SubpageQuirks = []
   /// Whether a fault also maps neighbours that the host already has.
   public var prefetch = Support.present
   /// How many sets of four translations a processor keeps, a power of two; 0 keeps none.

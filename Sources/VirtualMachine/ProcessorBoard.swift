@@ -10,6 +10,8 @@ struct ProcessorRequests: OptionSet, Sendable {
   static let flush = ProcessorRequests(rawValue: 1)
   /// Give obsolete roots back (KVM: `KVM_REQ_MMU_FREE_OBSOLETE_ROOTS`).
   static let freeObsoleteRoots = ProcessorRequests(rawValue: 2)
+  /// Load every root again (KVM: `KVM_REQ_LOAD_MMU_PGD`).
+  static let reloadRoots = ProcessorRequests(rawValue: 4)
 }
 
 /// The board on which processors read what is asked of them, and say whether they are in the

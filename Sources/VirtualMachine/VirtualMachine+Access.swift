@@ -21,27 +21,36 @@ extension VirtualMachine {
   ) -> AccessOutcome {
     if configuration.mmu == .shadow { return shadowAccess(number, address, kind, privilege) }
     // SAFETY: `travel` hands out the caller's own processor.
-    return unsafe travel(number) { processor, dimension in
+    return unsafe travel(number, byteCount) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
         address, kind, privilege, processor.pointee.registers, through: dimension,
         byteCount: byteCount)
+    } performing: {
+      emulatedAccess(number, address, kind, privilege, byteCount: byteCount)
     }
   }
 
   /// Performs one access that bypasses the guest's own paging.
-  public func access(_ number: Int, _ address: GuestPhysical, _ kind: AccessKind) -> AccessOutcome {
+  ///
+  /// * `byteCount`: how many bytes of the page it touches; only sub-page write permissions care.
+  public func access(
+    _ number: Int, _ address: GuestPhysical, _ kind: AccessKind, byteCount: UInt64 = 1
+  ) -> AccessOutcome {
     if configuration.mmu == .shadow { return shadowAccess(number, address, kind) }
-    return unsafe travel(number) { processor, dimension in
+    return unsafe travel(number, byteCount) { processor, dimension in
       // SAFETY: the pointer is the caller's own processor.
       unsafe processor.pointee.hardware.translate(
         guestPhysical: address, kind, through: dimension)
+    } performing: {
+      emulatedAccess(number, address, kind, byteCount: byteCount)
     }
   }
 
   private func travel(
-    _ number: Int,
-    _ walk: (UnsafeMutablePointer<VirtualProcessor>, SecondDimension) -> HardwareOutcome
+    _ number: Int, _ byteCount: UInt64,
+    _ walk: (UnsafeMutablePointer<VirtualProcessor>, SecondDimension) -> HardwareOutcome,
+    performing perform: () -> AccessOutcome
   ) -> AccessOutcome {
     let processor = unsafe processor(number)
     // SAFETY: the board lives as long as the machine; the processor is the caller's own.
@@ -71,7 +80,14 @@ extension VirtualMachine {
       case .pageFault(let errorCode): return .pageFault(errorCode: errorCode)
       case .generalProtection: return .generalProtection
       case .exit(let exit):
-        if let outcome = handle(exit, number, last: &last) { return outcome }
+        switch handle(exit, number, last: &last) {
+        case .again: continue
+        case .ended(let outcome): return outcome
+        case .judged(let page):
+          // Sub-pages judge the page's writes, and the processor refused this one.
+          let settled = settleSubpageWrite(exit, at: page, number, byteCount: byteCount, perform)
+          if let settled { return settled }
+        }
       }
     }
     return .stuck(last)
@@ -94,10 +110,25 @@ extension VirtualMachine {
     }
   }
 
-  /// Takes an exit to the MMU; `nil` means that the access is tried again.
+  /// What came of an exit.
+  private enum Handled {
+    /// The access is tried again.
+    case again
+    /// The access has ended.
+    case ended(AccessOutcome)
+    /// The write goes to a page, in this frame, whose writes are judged by sub-pages.
+    case judged(HostFrame)
+  }
+
+  /// Takes an exit to the MMU.
   private func handle(
     _ exit: HardwareExit, _ number: Int, last: inout GuestPhysical
-  ) -> AccessOutcome? {
+  ) -> Handled {
+    if case .subpageEvent(let qualification, let address, _) = exit {
+      last = address
+      let outcome = handleSubpageEvent(qualification, address, number)
+      return outcome.map { .ended($0) } ?? .again
+    }
     let request = faultRequest(for: exit, number)
     last = request.address
     // SAFETY: the processor is the caller's own, and nothing else borrows its fault state.
@@ -106,21 +137,22 @@ extension VirtualMachine {
       request, in: processor.pointee.root, &processor.pointee.faultState, tables, slots, process,
       processor.pointee.counters, telling: self)
     switch outcome {
-    case .fixed, .spurious, .writeProtected: return nil
+    case .fixed, .spurious, .writeProtected: return .again
+    case .subpage(let page): return .judged(page)
     case .retry:
       // Whoever is in the way has to get on first, and may be waiting for this look to end.
       if Mutation.prefaultDeadlocksSlotDelete.isActive {
         tables.interleaver.reach(.waitingForLock)
-        return nil
+        return .again
       }
       tables.quiet.leave(number)
       tables.interleaver.reach(.waitingForLock)
       tables.quiet.enter(number)
-      return nil
+      return .again
     case .emulate:
       unsafe processor.pointee.counters.add(to: .mmio_exits)
-      return .device(request.address)
-    case .failed(let reason): return .failed(reason, request.address)
+      return .ended(.device(request.address))
+    case .failed(let reason): return .ended(.failed(reason, request.address))
     }
   }
 
@@ -147,7 +179,7 @@ extension VirtualMachine {
       code = .reserved
       tables.tap.record(.exit(vcpu: vcpu, .eptMisconfiguration, rip: rip, info1: 0, info2: 0))
     case .subpageEvent:
-      preconditionFailure("a processor without sub-page write permissions has no event of theirs")
+      preconditionFailure("an event of sub-page write permissions is no fault")
     case .nestedPageFault(let errorCode, let guestPhysical):
       address = guestPhysical
       code = PageFaultErrorCode(rawValue: errorCode)

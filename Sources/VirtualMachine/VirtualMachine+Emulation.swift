@@ -12,8 +12,11 @@ extension VirtualMachine {
   /// in software and marked, and the page is looked up through memslot and host process.
   ///
   /// No table of ours and no TLB takes part. The caller is the thread that runs the processor.
+  ///
+  /// * `byteCount`: how many bytes of the page it touches; only sub-page protection cares.
   public func emulatedAccess(
-    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege
+    _ number: Int, _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
+    byteCount: UInt64 = 1
   ) -> AccessOutcome {
     operations.lock()
     defer { operations.unlock() }
@@ -21,7 +24,8 @@ extension VirtualMachine {
     let space = unsafe processor(number).pointee.space
     switch walk(number, address, kind, privilege, .update).outcome {
     case .mapped(let mapping):
-      return emulatedPlace(mapping.address, kind, space, mapping.level, mapping.isGlobal)
+      return emulatedPlace(
+        mapping.address, kind, space, mapping.level, mapping.isGlobal, byteCount)
     case .fault(let fault): return .pageFault(errorCode: fault.code.guestCode)
     case .nonCanonical: return .generalProtection
     case .refused, .contended: return .stuck(GuestPhysical(0))
@@ -58,25 +62,30 @@ extension VirtualMachine {
 
   /// Performs an access to a guest-physical address for the guest.
   public func emulatedAccess(
-    _ number: Int, _ address: GuestPhysical, _ kind: AccessKind
+    _ number: Int, _ address: GuestPhysical, _ kind: AccessKind, byteCount: UInt64 = 1
   ) -> AccessOutcome {
     operations.lock()
     defer { operations.unlock() }
     // SAFETY: the processor is the caller's own.
     let space = unsafe processor(number).pointee.space
-    return emulatedPlace(address, kind, space, configuration.rootLevel, false)
+    return emulatedPlace(address, kind, space, configuration.rootLevel, false, byteCount)
   }
 
   private func emulatedPlace(
     _ address: GuestPhysical, _ kind: AccessKind, _ space: AddressSpace, _ level: Level,
-    _ isGlobal: Bool
+    _ isGlobal: Bool, _ byteCount: UInt64
   ) -> AccessOutcome {
     switch place(of: address, for: kind == .write ? .write : .read, in: space) {
     case .at(let host, let size, _):
-      return .translated(
-        Translation(
-          hostPhysical: host, guestPhysical: address, level: min(level, size), usable: [],
-          isGlobal: isGlobal))
+      let translation = Translation(
+        hostPhysical: host, guestPhysical: address, level: min(level, size), usable: [],
+        isGlobal: isGlobal)
+      if kind == .write,
+        let refused = emulatedRefusal(of: translation, byteCount: byteCount, in: space)
+      {
+        return .subpageRefused(refused)
+      }
+      return .translated(translation)
     case .absent, .readOnly: return .device(address)
     case .failed(.poisoned): return .failed(.poisoned, address)
     case .failed(.refused): return .failed(.noMemory, address)

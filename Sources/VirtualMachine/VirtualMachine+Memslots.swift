@@ -5,6 +5,7 @@ import MachineEvents
 import Mutations
 import PageTables
 import PagingUnits
+import SubpageProtection
 
 /// The memslot door, as a VMM sees it (KVM: `KVM_SET_USER_MEMORY_REGION`).
 extension VirtualMachine {
@@ -34,6 +35,7 @@ extension VirtualMachine {
     let (kind, old) = (change.kind, change.old)
     swap(&change) { (slots, change) in slots.publish(&change) }
     if configuration.mmu == .shadow { freeReverseMap(of: old, after: kind) }
+    subpagesFollow(kind, from: old, to: change.new)
   }
 
   /// Shows readers another layout and waits until none of them can see the one before (KVM:
@@ -76,6 +78,7 @@ extension VirtualMachine {
     // Processors leave their old roots before anything under them is freed.
     // SAFETY: the board lives as long as the machine.
     unsafe board.pointee.requestOfAll(.freeObsoleteRoots)
+    subpages.dropInvalidatedRoots(tables, process.host)
     direct.zapInvalidatedRoots(tables, process.host)
     tables.reclaim(to: process.host)
   }

@@ -32,6 +32,7 @@ extension VirtualMachine: HostNotifier {
             tables.flusher)
           continue
         }
+        if Mutation.subpageMapForgottenOnMigration.isActive { openSubpages(of: part) }
         let owed = direct.zapLeaves(of: part.frames, in: space, .all, tables, process.host)
         if Mutation.hapUnmapWithoutFlush.isActive {
           owed.settle()

@@ -97,6 +97,7 @@ extension VirtualMachine {
     {
       dropRoot(number)
     }
+    if requests.contains(.reloadRoots) { dropRoot(number) }
     if Mutation.flushRequestIgnored.isActive { return }
     if requests.contains(.flush) { flush(number) }
   }
@@ -108,7 +109,7 @@ extension VirtualMachine {
     unsafe processor.pointee.counters.add(to: .tlb_flush)
   }
 
-  private func dropRoot(_ number: Int) {
+  func dropRoot(_ number: Int) {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
     guard unsafe processor.pointee.root != .none else { return }
@@ -117,6 +118,7 @@ extension VirtualMachine {
       unsafe direct.putRoot(processor.pointee.root, tables)
     }
     unsafe processor.pointee.root = .none
+    unsafe putSubpageRoot(processor)
     unsafe processor.pointee.faultState.mmio.forget()
     tables.reclaim(to: process.host)
   }
@@ -132,6 +134,7 @@ extension VirtualMachine {
     let root = unsafe direct.root(
       of: processor.pointee.space, tables, &processor.pointee.faultState.cache)
     unsafe processor.pointee.root = root
+    loadSubpageRoot(number)
     if Mutation.newRootNotFlushed.isActive { return true }
     flush(number)
     unsafe board.pointee.requestOutsideFlush(number)

@@ -6,6 +6,7 @@ public import MachineEvents
 public import PageTables
 import PagingUnits
 public import ShadowMMU
+public import SubpageProtection
 
 /// A machine: one guest's memory, its tables, and the processors that walk them.
 ///
@@ -25,6 +26,8 @@ public import ShadowMMU
   public let direct: DirectMMU
   /// Shadow paging.
   public let shadow: ShadowMMU
+  /// Sub-page write permissions.
+  public let subpages: SubpageProtection
   let operations: YieldingLock
   let processors: UnsafeMutablePointer<VirtualProcessor>
   let board: UnsafeMutablePointer<ProcessorBoard>
@@ -67,6 +70,7 @@ public import ShadowMMU
     slots = GuestMemory(options: configuration.slotOptions)
     direct = DirectMMU(configuration.directConfiguration)
     shadow = ShadowMMU(configuration.shadowConfiguration)
+    subpages = SubpageProtection(configuration.subpageConfiguration)
     operations = YieldingLock(interleaver: watch.interleaver)
     self.process = process
     unsafe processors = .allocate(capacity: configuration.processors)
@@ -86,6 +90,7 @@ public import ShadowMMU
       if unsafe processor.pointee.root != .none {
         unsafe direct.putRoot(processor.pointee.root, tables)
       }
+      unsafe putSubpageRoot(processor)
       unsafe tables.drain(&processor.pointee.faultState.cache, to: process.host)
       unsafe processor.deinitialize(count: 1)
     }
@@ -94,6 +99,7 @@ public import ShadowMMU
       shadow.zapObsolete(tables, slots, process.host)
     }
     direct.invalidateAllRoots(tables)
+    subpages.dropInvalidatedRoots(tables, process.host)
     direct.zapInvalidatedRoots(tables, process.host)
     tables.reclaim(to: process.host)
     precondition(tables.arena.tableCount == 0, "a machine that ends leaves no table behind")

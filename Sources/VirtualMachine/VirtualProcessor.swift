@@ -20,6 +20,12 @@ struct VirtualProcessor: ~Copyable {
   var faultState = FaultState()
   /// The root that the hardware walks.
   var root: ShadowPageID = .none
+  /// The root of the sub-page-permission tables that the hardware walks; `.none` while protection
+  /// is off.
+  var subpageRoot: ShadowPageID = .none
+  /// Whether an IRET lifted the blocking of NMIs and then did not complete, so that they are
+  /// blocked again.
+  var blocksNMI = false
   /// What the shadow MMU keeps, its root among it.
   var shadow = ShadowState()
   /// The registers with which the hardware runs under shadow paging.

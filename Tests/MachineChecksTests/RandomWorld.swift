@@ -61,7 +61,9 @@ struct RandomWorld: ~Copyable {
       case .device: devices += 1
       case .failed(.poisoned, _): poisoned += 1
       case .failed: failures += 1
-      case .stuck, .tableStore, .subpageRefused, .subpageMisconfiguration: break
+      case .stuck, .tableStore, .subpageRefused, .subpageMiss,
+        .subpageMisconfiguration:
+        break
       }
     }
   }

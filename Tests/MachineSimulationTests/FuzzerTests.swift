@@ -177,6 +177,8 @@ extension Operation {
     case .interleave: 18
     case .trim: 19
     case .shadowEntry: 20
+    case .subpageEntry: 21
+    case .subpage: 22
     }
   }
 }

@@ -1,5 +1,6 @@
 import MachineSimulation
 import PagingUnits
+import SubpageProtection
 import Testing
 import VirtualMachine
 
@@ -83,7 +84,7 @@ struct ReaderTests {
   @Test(
     "what the language has and the machine has not yet says so at its line",
     arguments: [
-      "dirty-log", "subpage", "attributes", "seamcall", "tdcall", "nested", "invept", "invvpid",
+      "dirty-log", "attributes", "seamcall", "tdcall", "nested", "invept", "invvpid",
       "invlpga", "recover-huge-pages",
     ])
   func laterSteps(_ step: String) throws {
@@ -115,6 +116,41 @@ struct ReaderTests {
     #expect(written.steps.map(\.operation) == scenario.steps.map(\.operation))
   }
 
+  @Test("a machine with sub-page protection is written as it was read")
+  func subpageMachines() throws {
+    let text = """
+      name: n
+      machine: {features: [nx, spp]}
+      vm: {quirks: [spp-fills-one-page, spp-refuses-unasked]}
+      steps:
+        - subpage: {enable: true}
+        - subpage: {gpa: 0x5000, access: [0x0, 0xff]}
+        - subpage: {gpa: 0x5000, count: 3, access: [0x7], address-space: 1, flags: 1}
+        - subpage: {gpa: 0x5000, count: 0, access: []}
+        - subpage: {gpa: 0x5000, count: 2, get: true}
+          expect: {access: [0, 0xff]}
+        - table-entry: {root: spp, gpa: 0x5000, level: 1}
+          expect: {access: [0]}
+      """
+    let scenario = try ScenarioReader.read(text, file: "f.yaml")
+    #expect(scenario.machine.features == [.noExecute, .subpages])
+    #expect(scenario.machine.subpageQuirks == [.fillsOnePage, .refusesUnasked])
+    var third = SubpageStep(.set([7, 7, 7]), at: GuestPhysical(0x5000))
+    third.space = .systemManagement
+    third.flags = 1
+    let place = GuestPhysical(0x5000)
+    #expect(
+      scenario.steps.map(\.operation) == [
+        .subpage(SubpageStep(.enable)), .subpage(SubpageStep(.set([0, 0xFF]), at: place)),
+        .subpage(third), .subpage(SubpageStep(.set([]), at: place)),
+        .subpage(SubpageStep(.get(count: 2), at: place)),
+        .subpageEntry(place, .page4K, .normal),
+      ])
+    let written = try ScenarioReader.read(ScenarioWriter.text(of: scenario), file: "f.yaml")
+    #expect(written.machine == scenario.machine)
+    #expect(written.steps.map(\.operation) == scenario.steps.map(\.operation))
+  }
+
   @Test("an entry is asked for by the address that its root translates")
   func entryAddresses() {
     for (machine, entry) in [
@@ -130,7 +166,7 @@ struct ReaderTests {
   func laterMachines() {
     for (lines, line) in [
       ("vm: {kind: trust-domain}", 2),
-      ("machine: {features: [nx, spp]}", 2), ("machine:\n  features: [tdx]", 3),
+      ("machine:\n  features: [tdx]", 3),
     ] {
       let problem = reason("name: n\n\(lines)\nsteps: []\n")
       #expect(problem?.line == line)

@@ -6,7 +6,7 @@ private let floors: [[String]] = [
   ["PagingUnits", "Mutations"],
   ["X86Paging", "HostMemory", "MachineEvents"],
   ["PageTables", "GuestMemory", "HardwareModel", "EventSources", "Reports"],
-  ["DirectMMU", "ShadowMMU"],
+  ["DirectMMU", "ShadowMMU", "SubpageProtection"],
   [],
   ["VirtualMachine"],
   ["SparseMemory", "GuestProcessor", "MachineChecks"],

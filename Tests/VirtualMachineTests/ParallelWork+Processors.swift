@@ -21,7 +21,7 @@ extension ParallelMachine {
     case .tableStore:
       Issue.record("processor \(number) met a protected table, which direct paging has none of")
       return false
-    case .subpageRefused, .subpageMisconfiguration:
+    case .subpageRefused, .subpageMisconfiguration, .subpageMiss:
       Issue.record("processor \(number) met sub-page permissions, which this machine has none of")
       return false
     case .device(let address):

@@ -49,6 +49,9 @@ public struct EntryFormats: EntryInvariant {
           || field == SPTELayout.EPT.dirty || field == SPTELayout.EPT.savedRead
           || field == SPTELayout.EPT.savedExecute || field == SPTELayout.EPT.hostWritable
           || field == SPTELayout.EPT.mmuWritable
+        let isForSubpages =
+          field == SPTELayout.EPT.subpages || field == SPTELayout.EPT.savedSubpages
+        if isForSubpages && !(seen.isLeaf && seen.level == .page4K) { continue }
         if field != SPTELayout.pageSize && (seen.isLeaf || !isForLeaves) { bits |= field.mask }
       }
     case .npt, .shadow:

@@ -13,6 +13,7 @@ struct EveryEntryInvariant: EntryInvariant {
   private let targets = LeafTargets()
   private let sizes = LeafSizes()
   private let rights = LeafRights()
+  private let subpages = SubpageLeaves()
   private var statistics = LeafStatistics()
   private var conservation = TableConservation()
 
@@ -23,11 +24,15 @@ struct EveryEntryInvariant: EntryInvariant {
   ) -> Violation? {
     _ = statistics.violation(of: seen, in: machine)
     _ = conservation.violation(of: seen, in: machine)
-    return frozen.violation(of: seen, in: machine) ?? formats.violation(of: seen, in: machine)
-      ?? links.violation(of: seen, in: machine) ?? roles.violation(of: seen, in: machine)
-      ?? emptied.violation(of: seen, in: machine) ?? states.violation(of: seen, in: machine)
-      ?? devices.violation(of: seen, in: machine) ?? targets.violation(of: seen, in: machine)
-      ?? sizes.violation(of: seen, in: machine) ?? rights.violation(of: seen, in: machine)
+    if let violation = frozen.violation(of: seen, in: machine)
+      ?? formats.violation(of: seen, in: machine) ?? links.violation(of: seen, in: machine)
+      ?? roles.violation(of: seen, in: machine) ?? emptied.violation(of: seen, in: machine)
+    {
+      return violation
+    }
+    return states.violation(of: seen, in: machine) ?? devices.violation(of: seen, in: machine)
+      ?? targets.violation(of: seen, in: machine) ?? sizes.violation(of: seen, in: machine)
+      ?? rights.violation(of: seen, in: machine) ?? subpages.violation(of: seen, in: machine)
   }
 
   func conclusion(in machine: borrowing VirtualMachine) -> Violation? {

@@ -1,5 +1,6 @@
 import GuestMemory
 import HostMemory
+import PageTables
 import PagingUnits
 public import VirtualMachine
 
@@ -7,7 +8,8 @@ public import VirtualMachine
 /// huge page, or frames that lie in it otherwise than the host's addresses do in the host's.
 ///
 /// Looked at where a memslot begins and ends and in its middle, so that the cost does not go with
-/// its size. Guest tables that are shadowed are reasons too, when there are such tables.
+/// its size. Each page with sub-pages that may not be written is a reason too. Guest tables that
+/// are shadowed are reasons too, when there are such tables.
 public enum HugePageCounts {
   /// The rule as a sentence.
   public static let rule = "huge pages are refused for the reasons that exist"
@@ -24,7 +26,9 @@ public enum HugePageCounts {
         for level in [Level.page2M, .page1G] {
           for frame in places {
             let stated = machine.slots.hugePageRefusals(in: slot, at: frame, level).raw
-            let found = reasons(against: level, at: frame, in: slot)
+            let found =
+              reasons(against: level, at: frame, in: slot)
+              + protected(around: frame, level, in: slot, machine)
             if stated != found {
               return Violation(
                 rule,
@@ -36,6 +40,22 @@ public enum HugePageCounts {
       }
     }
     return nil
+  }
+
+  /// How many pages around a frame have sub-pages that may not be written.
+  private static func protected(
+    around frame: GuestFrame, _ level: Level, in slot: Memslot, _ machine: borrowing VirtualMachine
+  ) -> UInt32 {
+    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+    guard machine.tables.subpages.protectedCount(row) > 0 else { return 0 }
+    let start = frame.aligned(to: level)
+    let frames = slot.frames.clamped(to: start..<(start + level.frameCount))
+    var count: UInt32 = 0
+    for number in frames.lowerBound.number..<frames.upperBound.number
+    where machine.tables.subpages[row, GuestFrame(number)].isProtected {
+      count += 1
+    }
+    return count
   }
 
   private static func reasons(

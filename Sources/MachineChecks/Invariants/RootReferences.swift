@@ -1,6 +1,7 @@
 import DirectMMU
 import PageTables
 import PagingUnits
+import SubpageProtection
 public import VirtualMachine
 
 /// A root's references are those of the processors that walk it and, until it was invalidated and
@@ -14,10 +15,11 @@ public enum RootReferences {
   public static func violation(in machine: borrowing VirtualMachine) -> Violation? {
     var held = [UInt32](repeating: 0, count: machine.tables.arena.rowCount + 1)
     for processor in 0..<machine.configuration.processors {
-      let id = machine.root(of: processor)
-      guard id != .none else { continue }
-      held[Int(id.number)] += 1
-      if let violation = check(processor, on: id, machine) { return violation }
+      for id in [machine.root(of: processor), machine.subpageRoot(of: processor)]
+      where id != .none {
+        held[Int(id.number)] += 1
+        if let violation = check(processor, on: id, machine) { return violation }
+      }
     }
     var valid: [ShadowPageRole] = []
     var id = machine.tables.arena.nextActive(after: .none)
@@ -52,7 +54,9 @@ public enum RootReferences {
     if row.role.space != machine.addressSpace(of: processor) {
       return Violation(rule, found: "\(what), of the other address space")
     }
-    return row.role.isInvalid && !machine.hasRequests(of: processor)
+    // One of the defects of KVM's posted series takes a root from processors that go on with it.
+    let isTaken = row.role.isSubpageTable && !machine.configuration.subpageQuirks.isEmpty
+    return row.role.isInvalid && !isTaken && !machine.hasRequests(of: processor)
       ? Violation(rule, found: "\(what), which is invalid, and was not asked to leave") : nil
   }
 }

@@ -28,7 +28,7 @@ public struct TableConservation: EntryInvariant {
     }
     let roots = machine.tables.arena.length(of: .active) ?? -1
     let rows = Self.rows(of: machine)
-    return compare("live", rows.live, linked + roots)
+    return compare("live", rows.live, linked + roots + SubpageTables.linkedCount(in: machine))
       ?? compare("cached", rows.cached, stocked)
       ?? compare("retired", rows.retired, machine.tables.arena.length(of: .retired) ?? -1)
       ?? compare("free", rows.free, machine.tables.arena.length(of: .free) ?? -1)

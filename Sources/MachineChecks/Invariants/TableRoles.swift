@@ -32,7 +32,7 @@ public struct TableRoles: EntryInvariant {
     var id = machine.tables.arena.nextActive(after: .none)
     while id != .none {
       let row = machine.tables.arena[id]
-      if row.role.isDirect && row.parentEntry.raw == 0 {
+      if row.role.isDirect && !row.role.isSubpageTable && row.parentEntry.raw == 0 {
         let expected = ShadowPageRole.directRoot(
           level: machine.configuration.rootLevel, space: row.role.space, accessedDirty: use)
         if Self.valid(row.role) != expected || row.guestFrame.number != 0 {

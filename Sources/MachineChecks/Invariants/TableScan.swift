@@ -81,7 +81,7 @@ struct TableScan<Rule: EntryInvariant> {
     var id = machine.tables.arena.nextActive(after: .none)
     while id != .none {
       let row = machine.tables.arena[id]
-      if row.role.isDirect && row.parentEntry.raw == 0,
+      if row.role.isDirect && !row.role.isSubpageTable && row.parentEntry.raw == 0,
         let violation = violation(in: row, under: row, machine)
       {
         return violation
