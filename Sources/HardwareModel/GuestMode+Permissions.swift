@@ -7,8 +7,6 @@ struct HardwareAccess {
   /// EFLAGS.AC.
   let alignmentCheck: Bool
   let pkru: UInt32
-  /// How many bytes, in one page.
-  let byteCount: UInt64
 
   var isUser: Bool { privilege == .user }
   var writes: Bool { kind == .write }

@@ -141,9 +141,7 @@ extension Processor {
     let address = guestPage | walk.linear & (guestLevel.byteCount &- 1)
     var found = SecondFound()
     guard
-      second(
-        address, walk.access.kind, .final, linear: walk.linear, walk.dimension,
-        byteCount: walk.access.byteCount, &found)
+      second(address, walk.access.kind, .final, linear: walk.linear, walk.dimension, &found)
     else { return .refused }
     result = KeptTranslation(
       linear: walk.linear, walk.tag, guest: address, found, guestLevel, rights, key: key)

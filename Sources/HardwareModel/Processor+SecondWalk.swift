@@ -14,7 +14,7 @@ extension Processor {
   /// Translates a guest-physical address; `false` for an exit, which stands in `refusal`.
   mutating func second(
     _ address: UInt64, _ kind: AccessKind, _ purpose: SecondPurpose, linear: UInt64?,
-    _ dimension: SecondDimension, byteCount: UInt64 = 1, _ found: inout SecondFound
+    _ dimension: SecondDimension, _ found: inout SecondFound
   ) -> Bool {
     if case .none = dimension {
       found.host = address
@@ -32,8 +32,7 @@ extension Processor {
       walks.forget(physical: address)
     }
     let access = SecondAccess(
-      address: address, kind: kind, writes: writes, purpose: purpose, linear: linear,
-      byteCount: byteCount)
+      address: address, kind: kind, writes: writes, purpose: purpose, linear: linear)
     var step = WalkStep.changed
     while step == .changed {
       switch dimension {

@@ -1,9 +1,23 @@
 import HostMemory
-import PagingUnits
+public import PagingUnits
 
 /// Writes that sub-page write permissions decide about (SDM volume 3C, "Sub-Page Write
 /// Permissions").
 extension Processor {
+  /// Translates a linear address for one access of several bytes of one page, of which only
+  /// sub-page write permissions want to know: without it, an access is of one byte.
+  ///
+  /// `byteCount` is at least one; bytes beyond the page are another access's.
+  public mutating func translate(
+    _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
+    _ registers: borrowing ControlRegisters, through dimension: SecondDimension, byteCount: UInt64
+  ) -> HardwareOutcome {
+    precondition(byteCount > 0, "an access touches a byte")
+    self.byteCount = byteCount
+    defer { self.byteCount = 1 }
+    return translate(address, kind, privilege, registers, through: dimension)
+  }
+
   /// Whether sub-pages permit what the extended page tables refuse; an exit stands in `refusal`
   /// where they do not.
   ///
@@ -18,13 +32,13 @@ extension Processor {
     let use: SubpageRequest.Use =
       access.purpose == .table ? .table : access.linear == nil ? .physical : .linear
     let request = SubpageRequest(
-      address, byteCount: access.byteCount, access.kind, use, leaf: leaf, level: Level(depth),
+      address, byteCount: byteCount, access.kind, use, leaf: leaf, level: Level(depth),
       rights: rights)
     let root = SecondDimension.ept(eptp: eptp).tag
     if features.keepsWalks, SubpagePermission.isEligible(request),
       let vector = vectors.vector(of: access.address, root: root)
     {
-      if SubpagePermission.permits(vector, access.address, access.byteCount) {
+      if SubpagePermission.permits(vector, access.address, byteCount) {
         counters.walkHits &+= 1
         return true
       }
@@ -61,7 +75,7 @@ extension Processor {
       mode.usable(access, one.rights, key: one.protectionKey).contains(.write),
       let vector = vectors.vector(of: one.guestPage, root: one.root)
     else { return false }
-    return SubpagePermission.permits(vector, linear, access.byteCount)
+    return SubpagePermission.permits(vector, linear, byteCount)
   }
 }
 

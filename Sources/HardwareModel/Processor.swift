@@ -34,6 +34,8 @@ public struct Processor: ~Copyable {
   var kept: TranslationCache
   var walks = WalkCache()
   var vectors = SubpageCache()
+  /// How many bytes the access under way touches.
+  var byteCount: UInt64 = 1
   /// Why the walk under way was refused; it says so by returning, the reason stands here.
   var refusal = HardwareOutcome.generalProtection
 
@@ -66,20 +68,16 @@ public struct Processor: ~Copyable {
   ///   - privilege: on whose behalf; the registers' CPL is not consulted.
   ///   - registers: what decides the paging mode, its rules and the root of the guest's tables.
   ///   - dimension: what stands behind guest-physical addresses.
-  ///   - byteCount: how many bytes of the page it touches, at least one; only sub-page write
-  ///     permissions care.
   /// - Returns: where the access goes, or what stops it.
   public mutating func translate(
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
-    _ registers: borrowing ControlRegisters, through dimension: SecondDimension,
-    byteCount: UInt64 = 1
+    _ registers: borrowing ControlRegisters, through dimension: SecondDimension
   ) -> HardwareOutcome {
     if !mode.isCurrent(registers) { mode = GuestMode(registers, features) }
     if mode.isNonCanonical(address.raw) { return .generalProtection }
     let linear = mode.linear(address.raw)
     let access = HardwareAccess(
-      kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru,
-      byteCount: byteCount)
+      kind: kind, privilege: privilege, alignmentCheck: registers.ac, pkru: registers.pkru)
     let tag = TranslationTag(
       root: dimension.tag, identifier: identifier, digest: mode.digest,
       pcid: mode.pcid(registers))

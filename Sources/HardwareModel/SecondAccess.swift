@@ -16,8 +16,6 @@ struct SecondAccess {
   let writes: Bool
   let purpose: SecondPurpose
   let linear: UInt64?
-  /// How many bytes of the page, for sub-page write permissions.
-  let byteCount: UInt64
 
   func isPermitted(_ rights: SecondRights) -> Bool {
     if kind == .fetch { return rights.contains(.execute) }
