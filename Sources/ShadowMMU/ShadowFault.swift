@@ -61,7 +61,9 @@ public enum ShadowFailure: Hashable, Sendable {
 }
 
 /// What a fault is about, once the guest's tables were walked.
-struct ShadowTarget {
+///
+/// It is not copied: it is some hundred bytes, and every step of a fault looks at it.
+struct ShadowTarget: ~Copyable {
   let fault: ShadowFault
   let path: WalkPath
   let mapping: GuestMapping

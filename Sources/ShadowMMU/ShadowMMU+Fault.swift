@@ -14,24 +14,52 @@ extension ShadowMMU {
   /// * `state`: what the MMU keeps for the processor, whose root is loaded.
   /// * `guest`: the memory that the guest's tables lie in; reading it may fault host pages in.
   /// * `notifier`: who is told when the look-up changes the host's pages (copy-on-write).
+  // `@inlinable`: the walk is generic over the guest's memory, which lives in other modules; where
+  // it is not specialised a fault costs half as much again.
+  @inlinable
   public func fault<Guest: GuestTableMemory & ~Copyable, Notifier: HostNotifier & ~Copyable>(
     _ fault: ShadowFault, _ registers: borrowing ControlRegisters, _ state: inout ShadowState,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow,
     in guest: inout Guest, telling notifier: borrowing Notifier
   ) -> ShadowFaultOutcome {
-    let space = state.rootRole.space
-    var isKnownDevice = false
-    if fault.errorCode.contains(.reserved) {
-      switch device(at: fault.address, &state, tables, slots, process.host) {
-      case .known: isKnownDevice = true
-      case .gone: return .retry
-      case .stale: break
-      }
-    }
-    if !isKnownDevice { statistics.add(to: .pf_taken) }
+    let device = recognize(fault, &state, tables, slots, process.host)
+    if device == .gone { return .retry }
+    if device != .known { statistics.add(to: .pf_taken) }
     let walk = state.rules.walk(
       fault.address, fault.kind, by: fault.privilege, registers, marking: .update, in: &guest)
+    return resolve(
+      fault, walk, device, &state, tables, slots, process, statistics, telling: notifier)
+  }
+
+  /// What is known of a fault before the guest's tables are walked.
+  @usableFromInline enum DeviceFault {
+    /// Nothing.
+    case none
+    /// It is about a device.
+    case known
+    /// It is about a device of an older layout, or what was one.
+    case stale
+    /// The entry that said so has gone.
+    case gone
+  }
+
+  @usableFromInline func recognize(
+    _ fault: ShadowFault, _ state: inout ShadowState, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
+  ) -> DeviceFault {
+    guard fault.errorCode.contains(.reserved) else { return .none }
+    return device(at: fault.address, &state, tables, slots, host)
+  }
+
+  /// What follows from the walk of the guest's own tables.
+  @usableFromInline func resolve<Notifier: HostNotifier & ~Copyable>(
+    _ fault: ShadowFault, _ walk: GuestWalk, _ device: DeviceFault, _ state: inout ShadowState,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow,
+    telling notifier: borrowing Notifier
+  ) -> ShadowFaultOutcome {
+    let space = state.rootRole.space
     let mapping: GuestMapping
     switch walk.outcome {
     case .mapped(let found): mapping = found
@@ -39,7 +67,7 @@ extension ShadowMMU {
     case .nonCanonical: return .nonCanonical
     case .refused, .contended: return .retry
     }
-    if isKnownDevice { return .emulate(mapping.address) }
+    if device == .known { return .emulate(mapping.address) }
     let slot = slots.slot(containing: mapping.frame, in: space, hint: &state.slotHint)
     var target = ShadowTarget(
       fault: fault, path: walk.path, mapping: mapping, space: space, slot: slot,
@@ -145,7 +173,8 @@ extension ShadowMMU {
 
   /// Whether the world changed while the host's page was looked up (KVM: `is_page_fault_stale`).
   private func isStale(
-    _ target: ShadowTarget, _ state: borrowing ShadowState, _ tables: borrowing PageTables,
+    _ target: borrowing ShadowTarget, _ state: borrowing ShadowState,
+    _ tables: borrowing PageTables,
     _ slots: borrowing GuestMemory
   ) -> Bool {
     if isObsolete(state, tables) { return true }
@@ -154,9 +183,6 @@ extension ShadowMMU {
   }
 
   // MARK: Devices
-
-  /// What a fault on a reserved bit is about.
-  private enum DeviceFault { case known, stale, gone }
 
   /// Recognizes a device without a look-up (KVM: `handle_mmio_page_fault`).
   private func device(

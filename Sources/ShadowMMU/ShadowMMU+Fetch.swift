@@ -12,7 +12,7 @@ extension ShadowMMU {
   /// Each table is write-protected before the entry that led to it is read again, and linked only
   /// when that entry is as the walk found it.
   func fetch(
-    _ target: ShadowTarget, _ state: inout ShadowState, _ pending: inout PendingZap,
+    _ target: borrowing ShadowTarget, _ state: inout ShadowState, _ pending: inout PendingZap,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow
   ) -> ShadowFaultOutcome {
@@ -48,7 +48,7 @@ extension ShadowMMU {
     }
     tables.shadow[place.page].writeCount = 0
     let outcome = install(target, at: place, &pending, tables, slots, process, statistics)
-    if outcome == .fixed && goal == .page4K {
+    if outcome == .fixed && goal == .page4K && configuration.prefetch == .alignedGroup {
       prefetch(around: target, at: place, state, &pending, tables, slots, process)
     }
     return outcome
@@ -56,7 +56,7 @@ extension ShadowMMU {
 
   /// Goes down to the shadow of the guest's next table, making it if need be.
   private func stepToGuestTable(
-    _ place: ShadowPlace, _ target: ShadowTarget, _ state: inout ShadowState,
+    _ place: ShadowPlace, _ target: borrowing ShadowTarget, _ state: inout ShadowState,
     _ pending: inout PendingZap, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) -> ShadowPlace? {
@@ -99,7 +99,7 @@ extension ShadowMMU {
   /// Goes down to a table under a large page of the guest's, or under a guest without paging: one
   /// that maps consecutive frames.
   private func stepToLinear(
-    _ place: ShadowPlace, _ target: ShadowTarget, _ state: inout ShadowState,
+    _ place: ShadowPlace, _ target: borrowing ShadowTarget, _ state: inout ShadowState,
     _ pending: inout PendingZap, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) -> ShadowPlace {
@@ -124,7 +124,7 @@ extension ShadowMMU {
   /// Whether the guest's entry of a level still is what the walk found and marked (KVM:
   /// `FNAME(gpte_changed)`).
   private func isUnchanged(
-    _ level: Level, _ target: ShadowTarget, _ state: borrowing ShadowState,
+    _ level: Level, _ target: borrowing ShadowTarget, _ state: borrowing ShadowState,
     _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace
   ) -> Bool {
     guard let step = target.path[level] else { return true }
@@ -143,7 +143,8 @@ extension ShadowMMU {
   /// The largest level at which guest, slot, host and configuration let the page be mapped (KVM:
   /// `kvm_mmu_hugepage_adjust`).
   private func goal(
-    of target: ShadowTarget, _ state: borrowing ShadowState, _ slots: borrowing GuestMemory,
+    of target: borrowing ShadowTarget, _ state: borrowing ShadowState,
+    _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) -> Level {
     // Without paging a page of 2 MiB is the largest.

@@ -9,7 +9,7 @@ import X86Paging
 extension ShadowMMU {
   /// Installs the entry of the page, or of a device (KVM: `mmu_set_spte`).
   func install(
-    _ target: ShadowTarget, at place: ShadowPlace, _ pending: inout PendingZap,
+    _ target: borrowing ShadowTarget, at place: ShadowPlace, _ pending: inout PendingZap,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace, _ statistics: borrowing CounterRow
   ) -> ShadowFaultOutcome {
@@ -53,7 +53,7 @@ extension ShadowMMU {
   }
 
   private func installDevice(
-    _ target: ShadowTarget, at place: ShadowPlace, _ tables: borrowing PageTables,
+    _ target: borrowing ShadowTarget, at place: ShadowPlace, _ tables: borrowing PageTables,
     _ slots: borrowing GuestMemory, _ host: borrowing HostMemory,
     _ statistics: borrowing CounterRow
   ) -> ShadowFaultOutcome {
@@ -79,7 +79,7 @@ extension ShadowMMU {
   /// A guess never looks like an access, never makes the host work, and never takes a table of the
   /// guest's out of sync.
   func prefetch(
-    around target: ShadowTarget, at place: ShadowPlace, _ state: borrowing ShadowState,
+    around target: borrowing ShadowTarget, at place: ShadowPlace, _ state: borrowing ShadowState,
     _ pending: inout PendingZap, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) {
@@ -110,22 +110,17 @@ extension ShadowMMU {
 
   /// What a neighbour would translate.
   private func foreseen(
-    _ near: ShadowPlace, _ target: ShadowTarget, _ state: borrowing ShadowState,
+    _ near: ShadowPlace, _ target: borrowing ShadowTarget, _ state: borrowing ShadowState,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) -> ShadowedTranslation? {
     let row = tables.arena[near.page]
     if row.role.isDirect { return tables.translation(at: near) }
-    let format = state.rules.format
     guard
       let word = guestEntry(
         at: guestAddress(of: near, row), short: row.role.hasShortEntries, in: target.space,
-        slots, process),
-      word & format.accessedBit == format.accessedBit,
-      case .page(let address, let own) = state.rules.meaning(of: word, at: .page4K)
+        slots, process)
     else { return nil }
-    var access = row.role.access.intersection(own)
-    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
-    return ShadowedTranslation(address.frame, access)
+    return translation(of: word, under: row.role.access, state.rules)
   }
 }

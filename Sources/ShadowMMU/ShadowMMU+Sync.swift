@@ -24,11 +24,23 @@ extension ShadowMMU {
     guard let slot = slots.slot(containing: address.frame, in: space), !slot.isInvalid else {
       return nil
     }
-    let host = slot.hostAddress(of: address.frame) + address.pageOffset
-    let memory = process.host.memory
-    return process.withPage(at: host, for: .read) { place in
-      short ? UInt64(memory.entry32OrOnes(at: place)) : memory.entryOrOnes(at: place)
-    }
+    return process.word(
+      at: slot.hostAddress(of: address.frame) + address.pageOffset, short ? .four : .eight)
+  }
+
+  /// The eight entries of the guest's from that of a level-1 entry of ours on, whose index is a
+  /// multiple of eight.
+  private func guestEntries(
+    from place: ShadowPlace, _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace,
+    _ tables: borrowing PageTables
+  ) -> InlineArray<8, UInt64>? {
+    let row = tables.arena[place.page]
+    let address = guestAddress(of: place, row)
+    guard let slot = slots.slot(containing: address.frame, in: row.role.space), !slot.isInvalid
+    else { return nil }
+    return process.eightWords(
+      at: slot.hostAddress(of: address.frame) + address.pageOffset,
+      row.role.hasShortEntries ? .four : .eight)
   }
 
   /// Where the guest's entry of a level-1 entry of ours lies.
@@ -36,6 +48,22 @@ extension ShadowMMU {
     row.role.hasShortEntries
       ? row.guestFrame.address + UInt64(row.role.quadrant * 512 + place.index) * 4
       : row.guestFrame.address + UInt64(place.index) * 8
+  }
+
+  /// What a level-1 entry of the guest's translates in a table with some rights; `nil` when the
+  /// processor has not used it, or may not.
+  ///
+  /// A page that is clean may not be written, so that the first write comes to the MMU.
+  func translation(
+    of word: UInt64, under rights: AccessRights, _ rules: borrowing WalkRules
+  ) -> ShadowedTranslation? {
+    let format = rules.format
+    guard word & format.accessedBit == format.accessedBit,
+      case .page(let address, let own) = rules.meaning(of: word, at: .page4K)
+    else { return nil }
+    var access = rights.intersection(own)
+    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
+    return ShadowedTranslation(address.frame, access)
   }
 
   /// Brings every entry of a table up to date; one that cannot be is zapped (KVM:
@@ -48,22 +76,39 @@ extension ShadowMMU {
     _ process: borrowing HostAddressSpace
   ) -> SyncOutcome {
     let role = tables.arena[id].role
-    var outcome = SyncOutcome.synced
-    if role.isDirect || role.treeWord != state.rootRole.treeWord {
-      outcome = .failed
-    } else {
-      let frame = tables.arena[id].frame
-      var index = 0
-      while outcome == .synced,
-        let found = tables.memory.firstEntry(
-          in: frame, from: index, unlike: SPTE.nonpresent.raw)
-      {
-        outcome = sync(ShadowPlace(id, found), state, &pending, tables, slots, process)
-        index = found + 1
-      }
+    var outcome = SyncOutcome.failed
+    if !role.isDirect && role.treeWord == state.rootRole.treeWord {
+      outcome = syncEntries(of: id, state, &pending, tables, slots, process)
     }
     if outcome == .failed { prepareZap(id, &pending, tables, slots, process.host) }
     return outcome
+  }
+
+  private func syncEntries(
+    of id: ShadowPageID, _ state: borrowing ShadowState, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) -> SyncOutcome {
+    let (frame, rights) = (tables.arena[id].frame, tables.arena[id].role.access)
+    var start = 0
+    while let first = tables.memory.firstEntry(
+      in: frame, from: start, unlike: SPTE.nonpresent.raw)
+    {
+      let group = first & ~7
+      start = group + 8
+      guard let words = guestEntries(from: ShadowPlace(id, group), slots, process, tables) else {
+        return .failed
+      }
+      for index in first..<start {
+        let old = SPTE(raw: tables.memory.entry(at: frame.address + UInt64(index) * 8))
+        if old == .nonpresent { continue }
+        let place = ShadowPlace(id, index)
+        let new = translation(of: words[index - group], under: rights, state.rules)
+        if old.isPresent && new == tables.translation(at: place) { continue }
+        sync(place, old, new, &pending, tables, slots, process)
+      }
+    }
+    return .synced
   }
 
   /// Brings one entry of a level-1 table up to date (KVM: `FNAME(sync_spte)`).
@@ -80,28 +125,32 @@ extension ShadowMMU {
         at: guestAddress(of: place, row), short: row.role.hasShortEntries, in: row.role.space,
         slots, process)
     else { return .failed }
-    let format = state.rules.format
-    guard case .page(let address, let own) = state.rules.meaning(of: word, at: .page4K),
-      word & format.accessedBit == format.accessedBit
-    else {
+    let new = translation(of: word, under: row.role.access, state.rules)
+    sync(place, old, new, &pending, tables, slots, process)
+    return .synced
+  }
+
+  /// Makes an entry that is not empty follow what the guest's translates now.
+  private func sync(
+    _ place: ShadowPlace, _ old: SPTE, _ new: ShadowedTranslation?, _ pending: inout PendingZap,
+    _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ process: borrowing HostAddressSpace
+  ) {
+    guard let new else {
       pending.flush.add(drop(place, tables, slots, process.host))
-      return .synced
+      return
     }
-    var access = row.role.access.intersection(own)
-    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
-    let new = ShadowedTranslation(address.frame, access)
     if tables.encoding.isMMIO(old) {
-      syncDevice(place, old, new, row.role.space, tables, slots, process.host)
-      return .synced
+      let space = tables.arena[place.page].role.space
+      return syncDevice(place, old, new, space, tables, slots, process.host)
     }
     let known = tables.translation(at: place)
-    guard known.frame == new.frame else {
+    if known == new { return }
+    if known.frame == new.frame {
+      remake(place, old, new, &pending, tables, slots, process)
+    } else {
       pending.flush.add(drop(place, tables, slots, process.host))
-      return .synced
     }
-    if known.access == access { return .synced }
-    remake(place, old, new, &pending, tables, slots, process)
-    return .synced
   }
 
   /// A device entry keeps its frame, or goes; no processor holds a translation of it (KVM:

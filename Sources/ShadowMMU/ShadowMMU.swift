@@ -14,6 +14,8 @@ public struct ShadowMMU: ~Copyable, Sendable {
     public var largestPage: Level
     /// How roots are made that no table of the guest's stands behind.
     public var specialRoots: SpecialRootDesign
+    /// Whether a fault also maps neighbours that guest and host already have.
+    public var prefetch: Prefetch
     /// The frame behind the last that the guest can address.
     public var frameLimit: GuestFrame
     /// The most shadow pages, at least 64 (KVM: `KVM_SET_NR_MMU_PAGES`).
@@ -21,15 +23,25 @@ public struct ShadowMMU: ~Copyable, Sendable {
 
     /// A configuration in full.
     public init(
-      largestPage: Level, specialRoots: SpecialRootDesign, frameLimit: GuestFrame, pageLimit: Int
+      largestPage: Level, specialRoots: SpecialRootDesign, prefetch: Prefetch,
+      frameLimit: GuestFrame, pageLimit: Int
     ) {
       precondition(largestPage <= .page1G, "no leaf is larger than 1 GiB")
       precondition(pageLimit >= 64, "shadow paging needs 64 pages at least")
       self.largestPage = largestPage
       self.specialRoots = specialRoots
+      self.prefetch = prefetch
       self.frameLimit = frameLimit
       self.pageLimit = pageLimit
     }
+  }
+
+  /// Whether a fault also maps neighbours that guest and host already have.
+  public enum Prefetch: Hashable, Sendable {
+    /// Only the page that was asked for.
+    case none
+    /// The aligned group of eight pages around it (KVM: `PTE_PREFETCH_NUM`).
+    case alignedGroup
   }
 
   /// How roots are made that no table of the guest's stands behind.

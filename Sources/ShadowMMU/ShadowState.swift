@@ -1,6 +1,7 @@
 import GuestMemory
 public import PageTables
 public import PagingUnits
+import Synchronization
 public import X86Paging
 
 /// What a processor's hardware walks (KVM: `mmu->root`).
@@ -50,7 +51,10 @@ public struct ShadowState: ~Copyable {
   /// The bare tables of special roots.
   public internal(set) var special = SpecialTables()
   /// Whether the root leads nowhere although the guest's tables do, so that another is needed.
-  var mustReload = false
+  ///
+  /// Only the processor's own thread uses it. An atomic has an address, and with it the whole
+  /// state: it is lent as it lies, where half a kilobyte would be copied for each call.
+  private let needsReload = Atomic(false)
   /// Tables set aside.
   public var cache = TableCache()
   /// The memslot that answered last.
@@ -60,6 +64,11 @@ public struct ShadowState: ~Copyable {
 
   /// Nothing yet.
   public init() { rules = WalkRules(ControlRegisters(), features: PagingFeatures()) }
+
+  var mustReload: Bool {
+    get { needsReload.load(ordering: .relaxed) }
+    nonmutating set { needsReload.store(newValue, ordering: .relaxed) }
+  }
 
   /// How many levels the guest's tables have; 0 with paging off.
   var guestDepth: Int { role?.base.depth ?? 0 }

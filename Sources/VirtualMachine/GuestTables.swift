@@ -2,20 +2,22 @@ import GuestMemory
 import HostMemory
 import Mutations
 import PageTables
-import PagingUnits
-import X86Paging
+public import PagingUnits
+public import X86Paging
 
 /// The guest's tables as the hypervisor reads them: through memslots and the host process, never
 /// through tables of ours (KVM: `kvm_read_guest`, `kvm_vcpu_gfn_to_hva_prot`).
 ///
 /// It lives for one call of the machine, whose operations lock its maker holds.
-@safe struct GuestTables: GuestTableMemory, ~Copyable {
+@safe public struct GuestTables: GuestTableMemory, ~Copyable {
   // SAFETY: whoever makes a value keeps the machine in place for as long as it lives.
   private let machine: UnsafePointer<VirtualMachine>
   private let space: AddressSpace
+  /// The slot in which the last table lay.
+  private var hint = SlotHint()
 
   /// The tables in one address space of a machine that stays in place meanwhile.
-  @unsafe init(of machine: UnsafePointer<VirtualMachine>, in space: AddressSpace) {
+  @unsafe public init(of machine: UnsafePointer<VirtualMachine>, in space: AddressSpace) {
     unsafe self.machine = machine
     self.space = space
   }
@@ -50,21 +52,36 @@ import X86Paging
     case readOnly
   }
 
-  mutating func entry(at address: GuestPhysical) -> EntryRead {
-    guard
-      case .done(let word) = withEntry(at: address, for: .read, { $0.entryOrOnes(at: $1) })
-    else { return .absent }
-    return .entry(word)
+  /// Reads an 8-byte entry, faulting its host page in.
+  public mutating func entry(at address: GuestPhysical) -> EntryRead { read(address, .eight) }
+
+  /// Reads a 4-byte entry, faulting its host page in.
+  public mutating func shortEntry(at address: GuestPhysical) -> EntryRead { read(address, .four) }
+
+  private mutating func read(
+    _ address: GuestPhysical, _ size: HostAddressSpace.WordSize
+  ) -> EntryRead {
+    // SAFETY: the machine stays in place.
+    let slot = unsafe machine.pointee.slots.slot(
+      containing: address.frame, in: space, hint: &hint)
+    guard case .address(let page) = slot.hostAddress(of: address.frame, for: .read) else {
+      return .absent
+    }
+    let host = page + address.pageOffset
+    for _ in 0..<GuestWalk.restartLimit {
+      // SAFETY: the machine stays in place.
+      if let word = unsafe machine.pointee.process.word(at: host, size) { return .entry(word) }
+      // The page is brought in; it may go again before it is read.
+      guard
+        case .page = unsafe machine.pointee.process.lookUp(
+          host, for: .read, telling: machine.pointee)
+      else { return .absent }
+    }
+    return .absent
   }
 
-  mutating func shortEntry(at address: GuestPhysical) -> EntryRead {
-    guard
-      case .done(let word) = withEntry(at: address, for: .read, { $0.entry32OrOnes(at: $1) })
-    else { return .absent }
-    return .entry(UInt64(word))
-  }
-
-  mutating func exchange(
+  /// Replaces an 8-byte entry if it still equals `expected`.
+  public mutating func exchange(
     _ expected: UInt64, for desired: UInt64, at address: GuestPhysical
   ) -> EntryExchange {
     if isRefused(address, 8) { return .readOnly }
@@ -74,7 +91,8 @@ import X86Paging
       })
   }
 
-  mutating func exchangeShort(
+  /// Replaces a 4-byte entry if it still equals `expected`.
+  public mutating func exchangeShort(
     _ expected: UInt32, for desired: UInt32, at address: GuestPhysical
   ) -> EntryExchange {
     if isRefused(address, 4) { return .readOnly }

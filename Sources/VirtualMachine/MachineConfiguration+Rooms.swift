@@ -53,7 +53,8 @@ extension MachineConfiguration {
   var shadowConfiguration: ShadowMMU.Configuration {
     ShadowMMU.Configuration(
       largestPage: largestPage, specialRoots: specialRoots == .tables ? .tables : .localPages,
-      frameLimit: frameLimit, pageLimit: shadowPageLimit ?? 64)
+      prefetch: prefetch == .present ? .alignedGroup : .none, frameLimit: frameLimit,
+      pageLimit: shadowPageLimit ?? 64)
   }
 
   var slotOptions: GuestMemory.Options {

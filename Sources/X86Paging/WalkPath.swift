@@ -30,7 +30,8 @@ public struct WalkPath: Sendable {
   /// The number of the lowest level read; `rootDepth + 1` when the walk read nothing.
   public var lowestDepth: Int
 
-  // `@inlinable`: the path is written at each level of a walk that a client specialises.
+  // `@inlinable`: the path is written at each level of a walk that a client specialises, and a path
+  // that is asked from outside is copied.
   /// A path that read nothing yet.
   @inlinable public init(rootDepth: Int) {
     self.rootDepth = rootDepth
@@ -46,7 +47,7 @@ public struct WalkPath: Sendable {
   public var lowest: Level? { count == 0 ? nil : Level(lowestDepth) }
 
   /// The entry read at `level`; `nil` where the walk did not come by.
-  public subscript(level: Level) -> WalkStep? {
+  @inlinable public subscript(level: Level) -> WalkStep? {
     let depth = Int(level.depth)
     return lowestDepth <= depth && depth <= rootDepth ? steps[depth - 1] : nil
   }

@@ -38,13 +38,14 @@ struct GuestWorld: ~Copyable {
     configuration.vendor = modes.contains(.pae) || chance.oneIn(2) ? .intel : .amd
     configuration.specialRoots = special
     configuration.shadowPageLimit = chance.oneIn(3) ? 64 : nil
-    configuration.prefetch = .absent
+    configuration.prefetch = chance.oneIn(3) ? .absent : .present
     configuration.translationSets = chance.oneIn(2) ? 16 : 0
     configuration.keepsWalks = chance.oneIn(2) ? .present : .absent
     configuration.mmu = .shadow
     let backing = chance.pick([Level.page4K, .page2M])
     let shadow = try Bench(configuration, slot: 8 << 20, backing: backing)
     configuration.mmu = .direct
+    configuration.prefetch = .absent
     configuration.translationSets = 0
     configuration.keepsWalks = .absent
     let direct = try Bench(configuration, slot: 8 << 20, backing: backing)
