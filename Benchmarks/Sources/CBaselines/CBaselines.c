@@ -1,5 +1,13 @@
 #include "CBaselines.h"
 
+#if __has_include(<valgrind/callgrind.h>)
+#include <valgrind/callgrind.h>
+#else
+#define CALLGRIND_TOGGLE_COLLECT
+#endif
+
+void baseline_toggle_counting(void) { CALLGRIND_TOGGLE_COLLECT; }
+
 #define FRAME 0x000FFFFFFFFFF000ull
 
 static inline uint64_t load(const uint8_t *memory, uint64_t address) {

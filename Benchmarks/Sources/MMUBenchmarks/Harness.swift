@@ -1,3 +1,4 @@
+import CBaselines
 import Glibc
 
 /// One thing to measure, in ours and in plain C.
@@ -29,8 +30,25 @@ func now() -> UInt64 {
 /// A checksum that the optimizer cannot do without.
 nonisolated(unsafe) var sink: UInt64 = 0
 
-/// What a case timed itself, without its preparations; 0 when the whole call counts.
+/// What a case timed, without its preparations.
 nonisolated(unsafe) var elapsed: UInt64 = 0
+
+/// Whether only instructions are counted, and no clock is read.
+nonisolated(unsafe) var isCounting = false
+
+/// Where the clock runs, or callgrind counts: everything outside is preparation.
+@discardableResult func counted(_ body: () -> UInt64) -> UInt64 {
+  if isCounting {
+    baseline_toggle_counting()
+    let result = body()
+    baseline_toggle_counting()
+    return result
+  }
+  let start = now()
+  let result = body()
+  elapsed += now() - start
+  return result
+}
 
 extension Case {
   /// The median of the rounds, in nanoseconds an operation, and of the ratio pair by pair.
@@ -40,10 +58,8 @@ extension Case {
     sink &+= ours(round) &+ baseline(round)
     func time(_ body: (Int) -> UInt64) -> Double {
       elapsed = 0
-      let start = now()
       sink &+= body(round)
-      let whole = now() - start
-      return Double(elapsed == 0 ? whole : elapsed) / Double(round)
+      return Double(elapsed) / Double(round)
     }
     for _ in 0..<rounds {
       mine.append(time(ours))

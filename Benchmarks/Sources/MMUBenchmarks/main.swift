@@ -32,17 +32,13 @@ func cases(counting: Bool) -> [(key: String, make: () -> Case)] {
         return Case(
           name: "direct fault that installs one 4 KiB entry", unit: "fault", bound: 4,
           ours: { count in
-            let start = now()
-            let fixed = faulter.faults(count)
-            elapsed = now() - start
-            if !counting { _ = faulter.zap(Int(Faulter.pages)) }
+            let fixed = counted { faulter.faults(count) }
+            _ = faulter.zap(Int(Faulter.pages))
             return fixed
           },
           baseline: { count in
-            let start = now()
-            let sum = faulter.baseline(count)
-            elapsed = now() - start
-            if !counting { _ = faulter.baselineZap(Int(Faulter.pages)) }
+            let sum = counted { faulter.baseline(count) }
+            _ = faulter.baselineZap(Int(Faulter.pages))
             return sum
           }, round: Int(Faulter.pages))
       }
@@ -56,17 +52,11 @@ func cases(counting: Bool) -> [(key: String, make: () -> Case)] {
           name: "zap of 1 GiB of 4 KiB entries", unit: "entry", bound: 0,
           ours: { count in
             _ = faulter.faults(Int(Faulter.pages))
-            let start = now()
-            let gone = faulter.zap(count)
-            elapsed = now() - start
-            return gone
+            return counted { faulter.zap(count) }
           },
           baseline: { count in
             _ = faulter.baseline(Int(Faulter.pages))
-            let start = now()
-            let gone = faulter.baselineZap(count)
-            elapsed = now() - start
-            return gone
+            return counted { faulter.baselineZap(count) }
           }, round: Int(Faulter.pages))
       }
     ))
@@ -77,12 +67,13 @@ func cases(counting: Bool) -> [(key: String, make: () -> Case)] {
         {
           let finder = SlotFinder(count: count)
           return Case(
-            name: "memslot look-up among \(count)", unit: "look-up", bound: 0, ours: finder.find,
-            baseline: finder.baseline, round: 1_000_000)
+            name: "memslot look-up among \(count)", unit: "look-up", bound: 0,
+            ours: { rounds in counted { finder.find(rounds) } },
+            baseline: { rounds in counted { finder.baseline(rounds) } }, round: 1_000_000)
         }
       ))
   }
-  return made
+  return made + shadowCases()
 }
 
 let arguments = CommandLine.arguments
@@ -92,6 +83,7 @@ if arguments.contains("--list") {
   let entry = cases(counting: true).first(where: { $0.key == arguments[at + 1] }),
   let operations = Int(arguments[at + 3])
 {
+  isCounting = true
   let chosen = entry.make()
   sink &+=
     arguments[at + 2] == Side.ours.rawValue
