@@ -55,7 +55,9 @@ public struct BuddyAllocator: ~Copyable {
   }
 
   /// Takes the first frame of the free block that lies lowest in a zone, so far as the arena was
-  /// cut into blocks; `nil` when the zone is full. Walks the lists.
+  /// cut into blocks; `nil` when the zone is full.
+  ///
+  /// Walks the lists.
   public mutating func allocateFrame(in zone: FrameZone, as kind: FrameKind) -> Block? {
     while true {
       var best: (head: HostFrame, order: FrameOrder)?

@@ -7,6 +7,8 @@ public import X86Paging
 
 /// The life of a shadow fault (KVM: `FNAME(page_fault)`, `nonpaging_page_fault`).
 extension ShadowMMU {
+  // `@inlinable`: the walk is generic over the guest's memory, which lives in other modules; where
+  // it is not specialised a fault costs half as much again.
   /// Resolves a fault: afterwards the access may be tried again, is the guest's own mistake, or is
   /// left to the caller.
   ///
@@ -14,8 +16,6 @@ extension ShadowMMU {
   /// * `state`: what the MMU keeps for the processor, whose root is loaded.
   /// * `guest`: the memory that the guest's tables lie in; reading it may fault host pages in.
   /// * `notifier`: who is told when the look-up changes the host's pages (copy-on-write).
-  // `@inlinable`: the walk is generic over the guest's memory, which lives in other modules; where
-  // it is not specialised a fault costs half as much again.
   @inlinable
   public func fault<Guest: GuestTableMemory & ~Copyable, Notifier: HostNotifier & ~Copyable>(
     _ fault: ShadowFault, _ registers: borrowing ControlRegisters, _ state: inout ShadowState,

@@ -13,14 +13,14 @@ public enum EntryMeaning: Hashable, Sendable {
 }
 
 extension WalkRules {
+  // `@inlinable`: whoever brings a table up to date asks 512 times, always at level 1; called, each
+  // answer also copies the rules.
   /// What `word` says at `level`; its rights are its own, not those of the entries above it.
   ///
   /// - Parameters:
   ///   - word: the entry's bits.
   ///   - level: where it stands; a PDPTE register of PAE paging stands at level 3.
   /// - Returns: the case it falls into.
-  // `@inlinable`: whoever brings a table up to date asks 512 times, always at level 1; called, each
-  // answer also copies the rules.
   @inlinable public func meaning(of word: UInt64, at level: Level) -> EntryMeaning {
     let depth = Int(level.depth)
     guard word & format.presentMask != 0 else { return .absent }

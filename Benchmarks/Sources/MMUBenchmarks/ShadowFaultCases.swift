@@ -103,8 +103,9 @@ final class PathFaulter {
         var sum: UInt64 = 0
         for index in start..<min(count, start + Int(Self.paths)) {
           let path = path(index, after: sum)
-          sum = handTables.withUnsafeBufferPointer {
-            baseline_shadow_path(&world, Self.linear(path), $0.baseAddress! + Int(path) * 3)
+          sum = handTables.withUnsafeBufferPointer { tables in
+            guard let first = tables.baseAddress else { return 0 }
+            return baseline_shadow_path(&world, Self.linear(path), first + Int(path) * 3)
           }
         }
         return sum
