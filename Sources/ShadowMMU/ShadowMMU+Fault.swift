@@ -73,9 +73,15 @@ extension ShadowMMU {
       fault: fault, path: walk.path, mapping: mapping, space: space, slot: slot,
       rights: fault.kind == .write ? mapping.rights : mapping.rightsWhileClean,
       moment: slots.invalidations.moment)
-    emulateWriteProtection(&target, state)
-    let outcome = resolve(
-      &target, &state, tables, slots, process, statistics, telling: notifier)
+    let outcome: ShadowFaultOutcome
+    switch supervisorWrite(target, state) {
+    case .ordinary:
+      outcome = resolve(&target, &state, tables, slots, process, statistics, telling: notifier)
+    case .throughLeaf(let rights):
+      target.rights = rights
+      outcome = resolve(&target, &state, tables, slots, process, statistics, telling: notifier)
+    case .byInstruction: outcome = .writeProtected(mapping.address)
+    }
     switch outcome {
     case .fixed: statistics.add(to: .pf_fixed)
     case .emulate: statistics.add(to: .pf_emulate)
@@ -85,20 +91,39 @@ extension ShadowMMU {
     return outcome
   }
 
+  /// What is to be done about a supervisor's write to a page that is read-only in the guest's
+  /// tables.
+  private enum SupervisorWrite {
+    /// Nothing: the write is not one.
+    case ordinary
+    /// The leaf permits it, with these rights.
+    case throughLeaf(AccessRights)
+    /// No leaf may permit it: the hypervisor performs the write.
+    case byInstruction
+  }
+
   /// Lets a supervisor write to a read-only page while the guest's CR0.WP is 0, although the
   /// hardware's is 1: the leaf becomes a supervisor's writable page until user mode asks for it.
   ///
-  /// With SMEP the supervisor must not execute what is a user's page in truth.
-  private func emulateWriteProtection(
-    _ target: inout ShadowTarget, _ state: borrowing ShadowState
-  ) {
+  /// With SMEP the supervisor must not execute what is a user's page in truth. With SMAP, a user's
+  /// page that the supervisor reached with EFLAGS.AC set must stay a user's, or accesses with AC
+  /// clear would reach it too; no leaf is both. (KVM makes it a supervisor's page there as well.)
+  private func supervisorWrite(
+    _ target: ShadowTarget, _ state: borrowing ShadowState
+  ) -> SupervisorWrite {
     guard let role = state.role, role.isPaged, !role.base.respectsWriteProtection,
       target.fault.kind == .write, target.fault.privilege != .user,
-      !target.mapping.rights.contains(.write), target.slot != nil
-    else { return }
-    target.rights.insert(.write)
-    target.rights.remove(.user)
-    if role.details.contains(.executionPrevention) { target.rights.remove(.execute) }
+      !target.mapping.rights.contains(.write), let slot = target.slot
+    else { return .ordinary }
+    let isUsers = target.mapping.rights.contains(.user)
+    if isUsers && role.details.contains(.accessPrevention) && !slot.isInvalid {
+      return .byInstruction
+    }
+    var rights = target.rights
+    rights.insert(.write)
+    rights.remove(.user)
+    if role.details.contains(.executionPrevention) { rights.remove(.execute) }
+    return .throughLeaf(rights)
   }
 
   private func resolve<Notifier: HostNotifier & ~Copyable>(

@@ -87,6 +87,33 @@ struct ConsequenceTests {
     }
   }
 
+  @Test("a user's page that a supervisor writes with AC set and WP clear stays a user's")
+  func withoutWriteProtectionUnderSMAP() throws {
+    let bench = try guest(wp: false)
+    bench.write(0x40_0065, 8, at: 0x4000)
+    let place = GuestVirtual(0)
+    var state = bench.machine[registersOf: 0]
+    state.cr4 |= 1 << 21
+    state.ac = true
+    bench.machine[registersOf: 0] = state
+    let outcome = bench.machine.access(0, place, .write, .supervisor)
+    guard case .tableStore(let own) = outcome else {
+      Issue.record("\(outcome)")
+      return
+    }
+    bench.store(7, 8, own, isTable: true)
+    #expect(bench.read(0x4000) & 0x60 == 0x60)
+    #expect(Seen(bench.machine.access(0, place, .read, .supervisor)) == .memory(0x40_0000))
+    state.ac = false
+    bench.machine[registersOf: 0] = state
+    for kind in [AccessKind.read, .write] {
+      let refused = Seen(bench.machine.access(0, place, kind, .supervisor))
+      #expect(refused == .pageFault(kind == .write ? 3 : 1))
+    }
+    #expect(Seen(bench.machine.access(0, place, .write, .user)) == .pageFault(7))
+    #expect(Seen(bench.machine.access(0, place, .read, .user)) == .memory(0x40_0000))
+  }
+
   @Test("a page table that is mapped writable goes out of sync, and is in sync after a flush")
   func unsync() throws {
     let bench = try guest()

@@ -79,6 +79,7 @@ struct GuestWorld: ~Copyable {
     if mode != .off {
       if chance.oneIn(2) { registers.efer |= 1 << 11 }
       if chance.oneIn(3) { registers.cr4 |= 1 << 20 }
+      if chance.oneIn(3) { registers.cr4 |= 1 << 21 }
       if chance.oneIn(2) { registers.cr4 |= 1 << 7 }
     }
     addresses = (0..<10).map { _ in
@@ -206,6 +207,7 @@ struct GuestWorld: ~Copyable {
     let kind = chance.pick([AccessKind.read, .write, .write, .fetch])
     let privilege = chance.pick([Privilege.user, .supervisor])
     registers.cpl = privilege == .user ? 3 : 0
+    registers.ac = chance.oneIn(2)
     shadow.machine[registersOf: 0] = registers
     direct.machine[registersOf: 0] = registers
     let ours = shadow.machine.access(0, address, kind, privilege)
