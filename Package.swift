@@ -176,7 +176,8 @@ let package = Package(
         "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "DirectMMU",
         "HardwareModel", "VirtualMachine", "SparseMemory", "MachineChecks", "SubpageProtection",
       ], resources: [.copy("Resources")]),
-    tests(of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits"]),
+    tests(
+      of: "GuestRunner", also: ["GuestProcessor", "MachineEvents", "PagingUnits", "VirtualMachine"]),
   ],
   swiftLanguageModes: [.v6]
 )

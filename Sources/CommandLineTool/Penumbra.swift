@@ -10,6 +10,7 @@ struct Penumbra: ParsableCommand {
     discussion: """
       Start with one of these:
         penumbra run
+        penumbra compare
         penumbra translate --core guest.core 0xffffffff81000000
         penumbra map --core guest.core
         penumbra play Scenarios
@@ -25,7 +26,8 @@ struct Penumbra: ParsableCommand {
 
   private static var verbs: [any ParsableCommand.Type] {
     let verbs: [any ParsableCommand.Type] = [
-      Run.self, Translate.self, Map.self, Play.self, Fuzz.self, Tables.self, Verify.self,
+      Run.self, Compare.self, Translate.self, Map.self, Play.self, Fuzz.self, Tables.self,
+      Verify.self,
     ]
     #if MUTATIONS
       return verbs + [ListMutations.self]

@@ -1,6 +1,4 @@
-import EventSources
 import ArgumentParser
-import CDemonstrationGuest
 import GuestRunner
 import MachineEvents
 import Reports
@@ -61,7 +59,7 @@ struct Run: ParsableCommand {
   @OptionGroup(title: "Report") var report: FormatOptions
 
   func run() throws {
-    var configuration = try openImage()
+    var configuration = try RunConfiguration(openingImage: image, flat: flat)
     try machine.apply(to: &configuration)
     guard timeout > 0, timeout <= 1e9 else {
       throw Failure("--timeout \(timeout): a number of seconds above 0 was expected")
@@ -88,27 +86,5 @@ struct Run: ParsableCommand {
     try RunOutput(result, configuration, showsStatistics: stats, showsSymbols: symbols)
       .write(as: report.format, console)
     if result.status != 0 { throw ExitCode(result.status) }
-  }
-
-  /// The image's bytes and how they are read.
-  private func openImage() throws -> RunConfiguration {
-    guard let image else {
-      if flat != nil { throw Failure("--flat: the name of a flat binary was expected with it") }
-      // SAFETY: the image is a constant of the executable, as long as its size says.
-      let bytes = unsafe UnsafeBufferPointer(
-        start: penumbra_demonstration_guest(), count: penumbra_demonstration_guest_size())
-      var configuration = unsafe RunConfiguration(image: Array(bytes))
-      configuration.imageName = "demonstration"
-      return configuration
-    }
-    var configuration = RunConfiguration(image: try MappedFile(image, for: "image").array)
-    configuration.imageName = image
-    if let flat {
-      guard let address = try? Quantity.option(flat), let narrow = UInt32(exactly: address) else {
-        throw Failure("--flat \(flat): an address below 4GiB was expected")
-      }
-      configuration.kind = .flat(address: narrow)
-    }
-    return configuration
   }
 }

@@ -1,4 +1,3 @@
-import EventSources
 import ArgumentParser
 import GuestProcessor
 import GuestRunner
@@ -99,17 +98,7 @@ struct MachineOptions: ParsableArguments {
     guard 36...52 ~= physBits else {
       throw Failure("--phys-bits \(physBits): a number from 36 to 52 was expected")
     }
-    let bytes: UInt64
-    do {
-      bytes = try Quantity.option(memory)
-    } catch {
-      throw Failure("--memory \(memory): \(Quantity.expected) was expected")
-    }
-    let bounds = (1 << 20 as UInt64)...(512 << 30)
-    guard bounds ~= bytes, bytes & 0xFFF == 0 else {
-      throw Failure("--memory \(memory): 1MiB to 512GiB in whole 4 KiB pages was expected")
-    }
-    run.memoryBytes = bytes
+    try run.setMemory(memory)
     run.backing = backing.level
     run.rootLevel = Level(levels)
     run.mmu = mmu == .direct ? .direct : .shadow

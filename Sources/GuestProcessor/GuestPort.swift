@@ -95,9 +95,9 @@ open class GuestPort {
 
   /// The guest is about to change CR0, CR3, CR4, EFER, PAT or PKRU.
   ///
-  /// The processor's own checks have passed. `keepsTranslations` is CR3's bit 63 under PCIDs.
+  /// The processor's own checks have passed; old and new may be equal.
   open func controlsWillChange(
-    from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
+    from old: ControlRegisters, to new: ControlRegisters, by instruction: ControlInstruction
   ) -> ControlVerdict { .accepted }
 
   /// INVLPG, with the exact address.

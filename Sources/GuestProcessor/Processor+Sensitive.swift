@@ -69,17 +69,18 @@ extension Processor {
     switch register {
     case 0:
       guard let new = rules.writingCR0(value, in: controls, codeSize: size) else { return refuse() }
-      if accept(new) { engine.flushTLB() }
+      if accept(new, by: .moveToCR0) { engine.flushTLB() }
     case 3:
       guard let (new, keeps) = rules.writingCR3(value, in: controls) else { return refuse() }
-      guard accept(new, keepsTranslations: keeps), value >> 63 != 0 else { return }
+      guard accept(new, by: .moveToCR3(keeps ? .kept : .forgotten)), value >> 63 != 0
+      else { return }
       // The engine would keep bit 63 in CR3.
       engine[.cr3] = new.cr3
       engine[.rip] = next
     case 4:
       guard let new = rules.writingCR4(value, in: controls) else { return refuse() }
       // The engine flushes for most of the bits; for protection keys and PCIDs it does not.
-      if accept(new) { engine.flushTLB() }
+      if accept(new, by: .moveToCR4) { engine.flushTLB() }
     case 8:
       guard value >> 4 == 0 else { return refuse() }
       port.taskPriority = UInt8(value)
@@ -90,10 +91,8 @@ extension Processor {
   }
 
   /// Offers a new control state to the port.
-  private func accept(_ new: ControlRegisters, keepsTranslations: Bool = false) -> Bool {
-    switch port.controlsWillChange(
-      from: controls, to: new, keepsTranslations: keepsTranslations)
-    {
+  private func accept(_ new: ControlRegisters, by instruction: ControlInstruction) -> Bool {
+    switch port.controlsWillChange(from: controls, to: new, by: instruction) {
     case .accepted:
       controls = new
       return true
@@ -115,7 +114,7 @@ extension Processor {
     else { return }
     var new = controls
     new.pkru = UInt32(truncatingIfNeeded: engine[.rax])
-    _ = accept(new)
+    _ = accept(new, by: .writePKRU)
   }
 
   // MARK: Model-specific registers
@@ -147,13 +146,13 @@ extension Processor {
       if ModelSpecificRegisters.holdsAddress(index) && !isCanonical(value) { refuse() }
     case .efer:
       guard let new = rules.writingEFER(value, in: controls) else { return refuse() }
-      guard accept(new) else { return }
+      guard accept(new, by: .writeEFER) else { return }
       engine.setMSR(index, to: new.efer)
       engine.flushTLB()
       engine[.rip] = next
     case .pat:
       guard let new = rules.writingPAT(value, in: controls) else { return refuse() }
-      guard accept(new) else { return }
+      guard accept(new, by: .writePAT) else { return }
       engine[.rip] = next
     case .timestamp:
       timestampOffset = value &- virtualTime &* Self.timestampRate

@@ -140,13 +140,15 @@ public final class GuestRun {
     let mine = ProcessorCounter.allCases.map { ($0, port.machine.statistic($0, of: 0)) }
     let hardware = port.machine.hardwareCounters(of: 0)
     let tableBytes = port.machine.tableBytes
+    let liveTables = port.machine.liveTableCount
     let explanations = [
       ("RIP", state.rip), ("RSP", state.general[4]), ("CR2", state.controls.cr2),
     ].map { explain($0, GuestVirtual($1)) }
     return RunReport(
       ending: ending, state: state, recentExits: recent, symbols: image.symbols,
       explanations: explanations, machineCounters: machine, processorCounters: mine,
-      tableBytes: tableBytes, fills: fills, deliveredEvents: processor.deliveredEvents,
+      tableBytes: tableBytes, liveTables: liveTables, operations: port.operations, fills: fills,
+      deliveredEvents: processor.deliveredEvents,
       guestReferences: hardware.guestReferences, secondReferences: hardware.secondReferences,
       walks: hardware.misses, outputBytes: console.byteCount, seconds: seconds)
   }
@@ -227,12 +229,13 @@ extension RunConfiguration {
 
   private var machineConfiguration: MachineConfiguration {
     var configuration = MachineConfiguration()
-    configuration.vendor = features.vendor == .intel ? .intel : .amd
+    configuration.vendor = hostVendor ?? (features.vendor == .intel ? .intel : .amd)
     configuration.guestPhysicalBits = Int(features.physicalAddressBits)
     configuration.physicalBits = max(46, Int(features.physicalAddressBits))
     configuration.rootLevel = rootLevel
     configuration.mmu = mmu
     configuration.specialRoots = specialRoots
+    configuration.keepsWalks = walkCaches
     return configuration
   }
 }

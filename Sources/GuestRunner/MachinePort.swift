@@ -48,6 +48,8 @@ final class MachinePort: GuestPort {
   private var level: UInt8 = 0
   private var alignmentCheck = false
   private var watched = WatchedStores()
+  /// What the guest asked of its own paging.
+  private(set) var operations = PagingOperations()
 
   init(
     machine: consuming VirtualMachine, on host: SparseHost, console: GuestConsole,
@@ -156,10 +158,12 @@ final class MachinePort: GuestPort {
   }
 
   override func invalidate(_ address: GuestVirtual) {
+    operations.invalidations += 1
     forget(.linearAddress(address))
   }
 
   override func invalidate(_ scope: InvalidationScope, pcid: UInt16, address: GuestVirtual) {
+    operations.invalidations += 1
     switch scope {
     case .address: forget(.linearAddressIn(pcid: pcid, address))
     case .addressSpace: forget(.space(pcid: pcid))
@@ -171,7 +175,7 @@ final class MachinePort: GuestPort {
   // MARK: Control registers
 
   override func controlsWillChange(
-    from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
+    from old: ControlRegisters, to new: ControlRegisters, by instruction: ControlInstruction
   ) -> ControlVerdict {
     var registers = machine[registersOf: 0]
     registers.cr0 = new.cr0
@@ -180,14 +184,15 @@ final class MachinePort: GuestPort {
     registers.efer = new.efer
     registers.pat = new.pat
     registers.pkru = new.pkru
-    if new.loadsDirectoryPointers(after: old) {
+    if new.loadsDirectoryPointers(after: old, by: instruction) {
       guard let pointers = readDirectoryPointers(new) else { return .generalProtection }
       registers.pdptes = pointers
     }
     machine[registersOf: 0] = registers
-    guard new.pkru == old.pkru else { return .accepted }
+    guard instruction != .writePKRU else { return .accepted }
+    operations.count(instruction)
     recent.add(.control(rip: rip, new))
-    if let invalidation = new.invalidation(after: old, keepsTranslations: keepsTranslations) {
+    if let invalidation = new.invalidation(after: old, by: instruction) {
       forget(invalidation)
     }
     return .accepted
@@ -301,23 +306,29 @@ extension ControlRegisters {
 
   /// Whether this state, reached from `old` by a write, loads the PDPTE registers (SDM volume 3A,
   /// "PDPTE Registers").
-  fileprivate func loadsDirectoryPointers(after old: ControlRegisters) -> Bool {
+  fileprivate func loadsDirectoryPointers(
+    after old: ControlRegisters, by instruction: ControlInstruction
+  ) -> Bool {
     guard usesPAE else { return false }
-    // CD, NW and PG of CR0; PAE, PGE, PSE and SMEP of CR4; any write of CR3.
-    let isWriteOfCR3 = cr0 == old.cr0 && cr4 == old.cr4 && efer == old.efer && pkru == old.pkru
-    return isWriteOfCR3 || (cr0 ^ old.cr0) & 0xE000_0000 != 0 || (cr4 ^ old.cr4) & 0x10_00B0 != 0
+    return switch instruction {
+    case .moveToCR3: true
+    // CD, NW and PG.
+    case .moveToCR0: (cr0 ^ old.cr0) & 0xE000_0000 != 0
+    // PAE, PGE, PSE and SMEP.
+    case .moveToCR4: (cr4 ^ old.cr4) & 0x10_00B0 != 0
+    case .writeEFER, .writePAT, .writePKRU: false
+    }
   }
 
   /// What a processor forgets when this state follows `old` (SDM volume 3A, "Operations that
   /// Invalidate TLBs and Paging-Structure Caches"); processors may forget more.
   fileprivate func invalidation(
-    after old: ControlRegisters, keepsTranslations: Bool
+    after old: ControlRegisters, by instruction: ControlInstruction
   ) -> Invalidation? {
     let isPagingChange = (cr0 ^ old.cr0) & 0x8001_0001 != 0 || efer != old.efer
     // PSE, PAE, PGE, LA57, PCIDE, SMEP, SMAP, PKE.
     if isPagingChange || (cr4 ^ old.cr4) & 0x72_10B0 != 0 { return .allLinear }
-    let isWriteOfCR3 = cr0 == old.cr0 && cr4 == old.cr4 && pat == old.pat
-    return isWriteOfCR3 && !keepsTranslations ? .currentSpace : nil
+    return instruction == .moveToCR3(.forgotten) ? .currentSpace : nil
   }
 }
 

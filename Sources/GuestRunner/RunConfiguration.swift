@@ -46,8 +46,13 @@ public struct RunConfiguration: Sendable {
   public var hostBytes: UInt64 = 1 << 40
   /// Over how many bytes of host memory the guest's pages are scattered; bounded by `hostBytes`.
   public var scatterBytes: UInt64 = 64 << 30
-  /// What the guest's processor can do; the vendor also chooses EPT or NPT.
+  /// What the guest's processor can do; its vendor is the host's too, unless `hostVendor` says.
   public var features = ProcessorFeatures()
+  /// Whose processor the host has, which chooses EPT or NPT; `nil` for the vendor that the guest
+  /// sees.
+  public var hostVendor: MachineConfiguration.Vendor?
+  /// Whether the processor keeps upper entries and guest-physical translations between walks.
+  public var walkCaches = MachineConfiguration.Support.present
   /// The levels of the two-dimensional root, 4 or 5.
   public var rootLevel = Level.level4
 

@@ -41,8 +41,12 @@ public struct RunReport: Sendable {
   public var machineCounters: [(MachineCounter, Int64)]
   /// KVM's counters of the processor, by their names.
   public var processorCounters: [(ProcessorCounter, Int64)]
-  /// Host memory in tables, in bytes.
+  /// Host memory in tables, in bytes, those set aside for the next fault included.
   public var tableBytes: UInt64
+  /// How many tables are in use.
+  public var liveTables: Int
+  /// What the guest asked of its own paging.
+  public var operations: PagingOperations
   /// TLB misses of the processor that came to the machine.
   public var fills: UInt64
   /// Exceptions and interrupts delivered.

@@ -305,6 +305,16 @@ import Synchronization
 
   // MARK: Inspection
 
+  /// How many tables are live, listed or not; for reports, while nobody makes or frees any.
+  public var liveCount: Int {
+    var count = 0
+    for number in 0..<rowCount
+    where self[ShadowPageID(number: UInt32(number + 1))].state == .live {
+      count += 1
+    }
+    return count
+  }
+
   /// How many rows were ever made; they are numbered from 1.
   public var rowCount: Int {
     // SAFETY: one allocated element, read under its lock.

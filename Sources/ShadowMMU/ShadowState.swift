@@ -88,6 +88,12 @@ public struct SpecialTables: Sendable {
   public internal(set) var dummy: HostFrame?
   /// The shadow pages that the PDPTEs point to.
   public internal(set) var pages: InlineArray<4, ShadowPageID> = .init(repeating: .none)
+
+  /// How many of them there are, without the shadow pages.
+  public var count: Int {
+    (pae == nil ? 0 : 1) + (level4 == nil ? 0 : 1) + (level5 == nil ? 0 : 1)
+      + (dummy == nil ? 0 : 1)
+  }
 }
 
 /// The device page that a processor met last (KVM: `mmio_gva`, `mmio_gfn`, `mmio_gen`).

@@ -2,6 +2,7 @@ public import HardwareModel
 public import MachineEvents
 import PageTables
 public import PagingUnits
+import ShadowMMU
 import Synchronization
 
 /// What a machine counted.
@@ -36,6 +37,18 @@ extension VirtualMachine {
 
   /// The bytes of host memory that tables occupy now, stocked ones included.
   public var tableBytes: UInt64 { UInt64(tables.arena.tableCount) << 12 }
+
+  /// How many tables are in use now: linked, kept to be found again, or bare.
+  ///
+  /// For reports; no processor of the machine runs meanwhile.
+  public var liveTableCount: Int {
+    var count = tables.arena.liveCount
+    for number in 0..<configuration.processors {
+      // SAFETY: no processor runs meanwhile.
+      count += unsafe processor(number).pointee.shadow.special.count
+    }
+    return count
+  }
 }
 
 /// What those who check a machine may look at.

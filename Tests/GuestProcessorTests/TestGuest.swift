@@ -191,7 +191,7 @@ final class TestPort: GuestPort {
     completed.append(page.raw)
   }
   override func controlsWillChange(
-    from old: ControlRegisters, to new: ControlRegisters, keepsTranslations: Bool
+    from old: ControlRegisters, to new: ControlRegisters, by instruction: ControlInstruction
   ) -> ControlVerdict {
     controlChanges += 1
     return .accepted
