@@ -10,8 +10,8 @@ struct Compare: ParsableCommand {
     abstract: "Run the same guest under shadow paging, EPT and NPT, side by side.",
     discussion: """
       Every mode runs the guest from its first instruction to its end, on a machine of its own. \
-      What the guest shows (output and exit status) must be the same in all of them. With no image, \
-      the demonstration guest.
+      What the guest shows (output and exit status) must be the same in all of them. With no \
+      image, the demonstration guest.
 
         penumbra compare
         penumbra compare kernel.elf --modes shadow,ept-2m

@@ -109,7 +109,7 @@ extension ShadowMMU {
   /// page that the supervisor reached with EFLAGS.AC set must stay a user's, or accesses with AC
   /// clear would reach it too; no leaf is both. (KVM makes it a supervisor's page there as well.)
   private func supervisorWrite(
-    _ target: ShadowTarget, _ state: borrowing ShadowState
+    _ target: borrowing ShadowTarget, _ state: borrowing ShadowState
   ) -> SupervisorWrite {
     guard let role = state.role, role.isPaged, !role.base.respectsWriteProtection,
       target.fault.kind == .write, target.fault.privilege != .user,
