@@ -28,7 +28,8 @@
 
     /// Every exhibit, in the order of the mutations.
     public static var all: [Exhibit] {
-      guestWalk + host + memslots + tables + faults + machine + subpages
+      guestWalk + host + memslots + tables + faults + machine + subpages + shadowWalks
+        + shadowRoots + shadowPages
     }
   }
 

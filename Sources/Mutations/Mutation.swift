@@ -155,6 +155,116 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case guestMarksIgnoreSubpages
   case refusalJudgesFirstByte
 
+  // Shadow paging: roles, rights, and the way down.
+  case inheritedAccessFromFullWalk
+  case directSPKeyWithoutAccess
+  case directSPKeyWithoutNX
+  case directSPAccessFromParentOnly
+  case writeUpgradeCorruptsRODirectSP
+  case nowpWriteIntoRODirectSP
+  case smepNoWPMissingNX
+  case shadowNXFlaggedReserved
+  case eferNXENotInRole
+  case smapVariantNotInRole
+  case smepVariantNotInRole
+  case wpNotInRole
+  case pageSizeBitNotInRole
+  case smmNotInRole
+  case cr4SMAPToggleNoReset
+  case smepSMAPLiveWhileUnpaged
+  case guestWPReachesHardware
+  case userKeepsEmulatedWrite
+  case cleanPageShadowedWritable
+  case supervisorLeafOpenToUser
+  case splitSPBaseGFNWrong
+  case childSPGFNNotRechecked
+  case childSPRoleNotRechecked
+  case propagateWithStaleGuestRead
+  case prefetchIgnoresAccessedBit
+  case prefetchIgnoresDirtyBit
+  case prefetchIgnoresUpperRights
+
+  // Shadow paging: synchronization and roots.
+  case linkUnsyncedChild
+  case unsyncPageUsedAsItIs
+  case promotedWhileUnsync
+  case deferredFlushForgotten
+  case syncMakesSiblingWritable
+  case writeTrackOneAddressSpace
+  case lostUnsyncMark
+  case unsyncMarkStopsAtLevel2
+  case unsyncMarkLostOnLink
+  case unsyncMarkLeftOnUnlink
+  case onlyFirstShadowGoesUnsync
+  case prefetchTakesTablesOutOfSync
+  case syncWithoutProtection
+  case syncProtectsWithoutFlush
+  case syncKeepsMoreRights
+  case syncKeepsOldFrame
+  case syncKeepsDevice
+  case syncIgnoresUpperRights
+  case dirtyBitLostThroughSync
+  case accessedBitLostThroughSync
+  case quadrantIgnoredOnSync
+  case invlpgDoesNotSync
+  case invlpgMissesKeptRoots
+  case invlpgLocalOnly
+  case invpcidMissesKeptRoots
+  case flushLeavesRootUnsynced
+  case flushMissesKeptRoots
+  case flushOfZeroPCIDOnly
+  case cr3LoadDoesNotSync
+  case loadedRootNotSynced
+  case rootStashedUnderWrongCR3
+  case keptRootOfAnyPCID
+  case onlyFirstPrevRootChecked
+  case cr3NotValidatedOnSet
+  case dummyRootNeverLeft
+  case stalePDPTEs
+  case onlyFirstPDPTESynced
+  case wrongQuadrant
+  case specialRootKeepsPages
+  case localRootFreedInPart
+  case invalidRootStaysInUse
+  case invalidRootLeaked
+  case loadedRootNotFlushed
+
+  // Shadow paging: pages, their maps, stores and zaps.
+  case levelNotInKey
+  case quadrantNotInKey
+  case quadrantOfPageTablesLost
+  case largePageOverTable
+  case largeLeafLeftWritable
+  case largeLeafSplitWithoutFlush
+  case largeLeafNotRecorded
+  case mmioSPTEOverPresentSPTE
+  case leafReplacedWithoutFlush
+  case shadowedTableLeftWritable
+  case writeProtectionWithoutFlush
+  case tableNotTracked
+  case trackingNeverEnds
+  case writeProtectionLostOnZap
+  case recordedRightsStale
+  case secondParentNotRecorded
+  case missingParentUnlink
+  case hostTakesSmallPagesOnly
+  case hostTakesOneLeafOfEach
+  case shadowLeavesNeverAge
+  case shadowDeviceGenerationUnchecked
+  case shadowLeafGoesWithoutFlush
+  case zapCommittedWithoutFlush
+  case storeReachesOneShadow
+  case storeReachesFirstQuadrant
+  case secondHalfOfEntryKept
+  case halfEntryStoreIgnored
+  case misalignedStoreCoversOneEntry
+  case floodLimitOffByOne
+  case storeWithoutFlush
+  case storeByAddressNotTold
+  case staleCheckBeforeReclaim
+  case slotDeleteLeavesTableShadows
+  case generationStays
+
   /// Whether this bug is in the machine now; in a build without the trait, none ever is.
   ///
   /// `@inlinable`, so that without the trait it is `false` where it is asked, and what it guards is

@@ -52,7 +52,8 @@ extension EntryEncoding {
     word |= request.accessedDirty.rawValue << SPTELayout.accessedDirtyTypeShift
     if request.accessedDirty != .disabled { word |= accessed }
     word |= request.rights.contains(.execute) ? execute : noExecute
-    if request.rights.contains(.user) { word |= user }
+    let isUsers = Mutation.supervisorLeafOpenToUser.isActive && format == .shadow
+    if request.rights.contains(.user) || isUsers { word |= user }
     if request.level > .page4K { word |= SPTELayout.pageSizeBit }
     if format == .ept {
       // Without devices that bypass the caches, the guest's PAT is ignored (quirk

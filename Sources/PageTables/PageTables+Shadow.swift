@@ -1,5 +1,6 @@
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PagingUnits
 
 /// An entry of a shadow table, by its table and index.
@@ -139,9 +140,11 @@ extension PageTables {
       "a mapping moves to another frame only through an empty entry")
     if wasLeaf {
       markHostPage(before, unless: isLeaf ? new : nil, host)
-      if !isLeaf || encoding.owesFlush(from: before, to: new) { flush.owe(frame, level) }
+      let isLost = !isLeaf || encoding.owesFlush(from: before, to: new)
+      if isLost && !Mutation.shadowLeafGoesWithoutFlush.isActive { flush.owe(frame, level) }
     }
-    if wasLeaf && !isLeaf {
+    let isListed = level == .page4K || !Mutation.largeLeafNotRecorded.isActive
+    if wasLeaf && !isLeaf && isListed {
       guard let old else { preconditionFailure("a leaf that goes has the row of its slot") }
       maps.remove(address, old, frame, level)
       count(-1, at: level)
@@ -150,10 +153,11 @@ extension PageTables {
       unlink(page(of: before.frame, host), from: place, address, host)
       flush.owe(arena[place.page].guestFrame, level)
     }
-    if let translation, !arena[place.page].role.isDirect {
+    let isRecorded = !(Mutation.recordedRightsStale.isActive && wasLeaf && isLeaf)
+    if let translation, isRecorded, !arena[place.page].role.isDirect {
       shadow[place.page, place.index] = translation
     }
-    if isLeaf && !wasLeaf {
+    if isLeaf && !wasLeaf && isListed {
       guard let newRow, let translation else {
         preconditionFailure("a leaf that comes has a translation and the row of its slot")
       }
@@ -171,7 +175,9 @@ extension PageTables {
     _ child: ShadowPageID, to place: ShadowPlace, _ address: HostPhysical,
     _ host: borrowing HostMemory
   ) {
+    if Mutation.secondParentNotRecorded.isActive && !shadow[child].parents.isEmpty { return }
     _ = maps.lists.add(address, to: &shadow[child].parents)
+    if Mutation.unsyncMarkLostOnLink.isActive { return }
     if shadow[child].isUnsync || shadow[child].unsyncChildren > 0 { markUnsync(place, host) }
   }
 
@@ -180,7 +186,7 @@ extension PageTables {
     _ host: borrowing HostMemory
   ) {
     maps.lists.remove(address, from: &shadow[child].parents)
-    clearUnsync(place, host)
+    if !Mutation.unsyncMarkLeftOnUnlink.isActive { clearUnsync(place, host) }
   }
 
   // MARK: Unsync marks
@@ -191,7 +197,7 @@ extension PageTables {
     tap.record(.unsyncPage(record(of: id)))
     counters.add(to: .mmu_unsync)
     shadow[id].isUnsync = true
-    markParents(of: id, host)
+    if !Mutation.lostUnsyncMark.isActive { markParents(of: id, host) }
   }
 
   /// A level-1 table is like the guest's again, or goes (KVM: `kvm_unlink_unsync_page`).
@@ -214,6 +220,7 @@ extension PageTables {
   private func markUnsync(_ place: ShadowPlace, _ host: borrowing HostMemory) {
     guard !shadow[place.page].leadsToUnsync(place.index) else { return }
     shadow[place.page].setUnsync(place.index)
+    if Mutation.unsyncMarkStopsAtLevel2.isActive { return }
     if shadow[place.page].unsyncChildren == 1 { markParents(of: place.page, host) }
   }
 

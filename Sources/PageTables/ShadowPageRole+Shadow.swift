@@ -1,3 +1,4 @@
+import Mutations
 public import PagingUnits
 
 /// What only the tables of shadow paging use of a role.
@@ -115,7 +116,8 @@ extension ShadowPageRole {
     role.access = access
     role.mapsLinearly = content == .linear
     role.quadrant =
-      hasShortEntries ? Self.quadrant(ofChildAt: index, level: role.level) : 0
+      hasShortEntries && !(Mutation.quadrantOfPageTablesLost.isActive && role.depth == 1)
+      ? Self.quadrant(ofChildAt: index, level: role.level) : 0
     return role
   }
 

@@ -1,3 +1,4 @@
+import Mutations
 public import PageTables
 public import PagingUnits
 import X86Paging
@@ -41,7 +42,7 @@ public struct ProcessorRole: Hashable, Sendable {
   ///
   /// With paging off no other control bit counts.
   public init(_ registers: borrowing ControlRegisters, in space: AddressSpace) {
-    base = .shadow(of: space)
+    base = .shadow(of: Mutation.smmNotInRole.isActive ? .normal : space)
     details = []
     let mode = PagingMode(registers)
     guard let root = mode.rootLevel else {
@@ -52,16 +53,21 @@ public struct ProcessorRole: Hashable, Sendable {
     base.hasShortEntries = mode == .bits32
     base.hasNoExecute = EFERLayout.noExecute.isSet(in: registers.efer)
     let largePages = CR4Layout.pageSizeExtensions.isSet(in: registers.cr4)
-    base.ignoresPageSize = mode == .bits32 && !largePages
+    base.ignoresPageSize =
+      mode == .bits32 && !largePages && !Mutation.pageSizeBitNotInRole.isActive
     base.reservesNoExecute = mode != .bits32 && !base.hasNoExecute
+    if Mutation.eferNXENotInRole.isActive {
+      (base.hasNoExecute, base.reservesNoExecute) = (true, false)
+    }
     let respects = CR0Layout.writeProtect.isSet(in: registers.cr0)
     let smep = CR4Layout.executionPrevention.isSet(in: registers.cr4)
     let smap = CR4Layout.accessPrevention.isSet(in: registers.cr4)
     base.respectsWriteProtection = respects
-    base.preventsExecutionWithoutWP = smep && !respects
-    base.preventsAccessWithoutWP = smap && !respects
+    base.preventsExecutionWithoutWP =
+      smep && !respects && !Mutation.smepVariantNotInRole.isActive
+    base.preventsAccessWithoutWP = smap && !respects && !Mutation.smapVariantNotInRole.isActive
     if smep { details.insert(.executionPrevention) }
-    if smap { details.insert(.accessPrevention) }
+    if smap && !Mutation.cr4SMAPToggleNoReset.isActive { details.insert(.accessPrevention) }
     if CR4Layout.pageSizeExtensions.isSet(in: registers.cr4) {
       details.insert(.pageSizeExtensions)
     }
@@ -80,6 +86,7 @@ public struct ProcessorRole: Hashable, Sendable {
     var role = base
     role.depth = max(role.depth, 3)
     role.hasNoExecute = true
+    if Mutation.wpNotInRole.isActive { role.respectsWriteProtection = false }
     return role
   }
 

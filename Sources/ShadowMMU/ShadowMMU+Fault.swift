@@ -1,6 +1,7 @@
 public import GuestMemory
 public import HostMemory
 public import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 public import X86Paging
@@ -71,7 +72,8 @@ extension ShadowMMU {
     let slot = slots.slot(containing: mapping.frame, in: space, hint: &state.slotHint)
     var target = ShadowTarget(
       fault: fault, path: walk.path, mapping: mapping, space: space, slot: slot,
-      rights: fault.kind == .write ? mapping.rights : mapping.rightsWhileClean,
+      rights: fault.kind == .write || Mutation.cleanPageShadowedWritable.isActive
+        ? mapping.rights : mapping.rightsWhileClean,
       moment: slots.invalidations.moment)
     let outcome: ShadowFaultOutcome
     switch supervisorWrite(target, state) {
@@ -121,7 +123,8 @@ extension ShadowMMU {
     }
     var rights = target.rights
     rights.insert(.write)
-    rights.remove(.user)
+    if !Mutation.userKeepsEmulatedWrite.isActive { rights.remove(.user) }
+    if Mutation.smepNoWPMissingNX.isActive { return .throughLeaf(rights) }
     if role.details.contains(.executionPrevention) { rights.remove(.execute) }
     return .throughLeaf(rights)
   }
@@ -136,7 +139,8 @@ extension ShadowMMU {
       !target.fault.errorCode.contains(.reserved)
     {
       tables.lock.lockExclusive()
-      let isTracked = isTracked(target.frame, target.slot, tables)
+      let isTracked =
+        target.slot != nil && isTracked(target.frame, seenIn: target.space, tables, slots)
       if isTracked { clearWriteCounts(along: target.fault.address, state, tables, process.host) }
       tables.lock.unlockExclusive()
       if isTracked { return .writeProtected(target.address) }
@@ -157,7 +161,7 @@ extension ShadowMMU {
       return .failed(.noMemory, target.address)
     }
     // The oldest pages may have been this processor's own.
-    if isStale(target, state, tables, slots) {
+    if !Mutation.staleCheckBeforeReclaim.isActive && isStale(target, state, tables, slots) {
       pending.commit(tables)
       return .retry
     }
@@ -230,7 +234,9 @@ extension ShadowMMU {
       .checkMMIO(
         spte: entry.raw, machineGeneration: UInt32(generation & mask),
         entryGeneration: UInt32(theirs)))
-    guard generation >> 63 == 0, generation & mask == theirs else { return .stale }
+    guard generation >> 63 == 0,
+      generation & mask == theirs || Mutation.shadowDeviceGenerationUnchecked.isActive
+    else { return .stale }
     tables.tap.record(
       .handleMMIO(
         address: address.raw, tables.encoding.mmioFrame(of: entry),

@@ -1,6 +1,7 @@
 import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
 import X86Paging
@@ -19,7 +20,7 @@ extension ShadowMMU {
     let address = target.fault.address
     guard var place = top(of: address, state.root, state, tables) else {
       // Memory has come since where the guest's root or a PDPTE lies.
-      state.mustReload = true
+      state.mustReload = !Mutation.dummyRootNeverLeft.isActive
       return .retry
     }
     let topmost = state.rules.hasPDPTERegisters ? 2 : state.rules.rootDepth
@@ -67,22 +68,28 @@ extension ShadowMMU {
     let index = Self.index(of: target.fault.address, at: level)
     let isLocal =
       level >= .page1G && state.rootRole.isSpecialRoot(overDepth: state.guestDepth)
-    let existing = tables.child(at: place, process.host)
+    var existing = tables.child(at: place, process.host)
     let child: ShadowPageID
-    if let existing {
-      child = existing
-    } else if isLocal {
-      child = makeLocal(at: level, &state, tables)
+    if isLocal {
+      child = existing ?? makeLocal(at: level, &state, tables)
     } else {
       guard let step = target.path[level] else {
         preconditionFailure("a walk reads an entry of each level on its way")
       }
-      child = page(
-        step.tableFrame, role.child(step.rightsAbove, .guestTable, at: place.index), &state,
-        &pending, tables, slots, process)
+      let rights =
+        Mutation.inheritedAccessFromFullWalk.isActive ? target.mapping.rights : step.rightsAbove
+      let wanted = role.child(rights, .guestTable, at: place.index)
+      if let found = existing, !isMeant(found, step.tableFrame, wanted, tables) {
+        drop(place, tables, slots, process.host).pay(tables.flusher)
+        existing = nil
+      }
+      child =
+        existing
+        ?? page(step.tableFrame, wanted, &state, &pending, tables, slots, process)
       // What is still out of sync below belongs to another address space, or to this one before
       // the guest gave the table up.
-      if tables.shadow[child].unsyncChildren > 0 {
+      let hasUnsynced = existing == nil && tables.shadow[child].unsyncChildren > 0
+      if hasUnsynced && !Mutation.linkUnsyncedChild.isActive {
         syncChildren(of: child, state, &pending, tables, slots, process)
       }
     }
@@ -108,17 +115,42 @@ extension ShadowMMU {
       preconditionFailure("a leaf of ours is at level 1 or above")
     }
     let index = Self.index(of: target.fault.address, at: level)
+    var frame = target.frame.aligned(to: role.level)
+    if Mutation.splitSPBaseGFNWrong.isActive && role.hasShortEntries {
+      frame = GuestFrame(frame.number & ~0x3FF)
+    }
+    var rights = target.rights
+    if Mutation.directSPKeyWithoutAccess.isActive { rights = .all }
+    if Mutation.directSPKeyWithoutNX.isActive { rights.insert(.execute) }
+    if Mutation.directSPAccessFromParentOnly.isActive { rights = role.access }
+    if Mutation.nowpWriteIntoRODirectSP.isActive { rights = target.mapping.rightsWhileClean }
+    let wanted = role.child(rights, .linear, at: place.index)
     if let child = tables.child(at: place, process.host) {
-      if tables.arena[child].role.access == target.rights { return ShadowPlace(child, index) }
+      let isKept =
+        Mutation.writeUpgradeCorruptsRODirectSP.isActive
+        || isMeant(child, frame, wanted, tables)
+      if isKept { return ShadowPlace(child, index) }
       // The same page with other rights: another table (KVM: `validate_direct_spte`).
       drop(place, tables, slots, process.host).pay(tables.flusher)
     }
-    let child = page(
-      target.frame.aligned(to: role.level),
-      role.child(target.rights, .linear, at: place.index), &state, &pending, tables, slots,
-      process)
+    let child = page(frame, wanted, &state, &pending, tables, slots, process)
     link(place, to: child, &pending, tables, slots, process.host)
     return ShadowPlace(child, index)
+  }
+
+  /// Whether a table that is linked is the one that a walk asks for.
+  ///
+  /// While a store to the guest's entry is performed and not told yet, the entry leads elsewhere
+  /// than the table that is linked does.
+  private func isMeant(
+    _ child: ShadowPageID, _ frame: GuestFrame, _ role: ShadowPageRole,
+    _ tables: borrowing PageTables
+  ) -> Bool {
+    let row = tables.arena[child]
+    // The kernel's bug is older than this question.
+    if Mutation.inheritedAccessFromFullWalk.isActive { return true }
+    return (row.guestFrame == frame || Mutation.childSPGFNNotRechecked.isActive)
+      && (row.role == role || Mutation.childSPRoleNotRechecked.isActive)
   }
 
   /// Whether the guest's entry of a level still is what the walk found and marked (KVM:
@@ -127,7 +159,9 @@ extension ShadowMMU {
     _ level: Level, _ target: borrowing ShadowTarget, _ state: borrowing ShadowState,
     _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace
   ) -> Bool {
-    guard let step = target.path[level] else { return true }
+    guard let step = target.path[level], !Mutation.propagateWithStaleGuestRead.isActive else {
+      return true
+    }
     let format = state.rules.format
     guard
       let now = guestEntry(
@@ -153,7 +187,9 @@ extension ShadowMMU {
     guard let slot = target.slot, target.page != nil, !slot.logsWrites, limit > .page4K else {
       return .page4K
     }
-    let permitted = slots.largestLevel(in: slot, at: target.frame, atMost: limit)
+    let permitted =
+      Mutation.largePageOverTable.isActive
+      ? limit : slots.largestLevel(in: slot, at: target.frame, atMost: limit)
     if permitted == .page4K { return .page4K }
     return min(permitted, process.mappingLevel(at: slot.hostAddress(of: target.frame)))
   }

@@ -1,6 +1,7 @@
 public import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 
@@ -15,15 +16,19 @@ extension ShadowMMU {
     _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace
   ) {
     state.mmio.forget(address)
-    guard let role = state.role, role.isPaged else { return }
+    guard let role = state.role, role.isPaged, !Mutation.invlpgDoesNotSync.isActive else {
+      return
+    }
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     var pending = PendingZap()
     forget(address, in: state.root, state, &pending, tables, slots, process)
     for index in 0..<ShadowState.keptCount where state.kept[index].page != .none {
+      if Mutation.invlpgMissesKeptRoots.isActive { break }
       forget(
         address, in: .page(state.kept[index].page), state, &pending, tables, slots, process)
     }
+    if Mutation.invlpgLocalOnly.isActive { pending.flush.take().settle() }
     pending.commit(tables)
   }
 
@@ -41,6 +46,7 @@ extension ShadowMMU {
       forget(address, in: state.root, state, &pending, tables, slots, process)
     }
     for index in 0..<ShadowState.keptCount where state.kept[index].page != .none {
+      if Mutation.invpcidMissesKeptRoots.isActive { break }
       guard state.kept[index].pointer & 0xFFF == UInt64(pcid) else { continue }
       forget(
         address, in: .page(state.kept[index].page), state, &pending, tables, slots, process)
@@ -87,11 +93,12 @@ extension ShadowMMU {
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     var pending = PendingZap()
-    if concerns(scope, state.pointer) {
+    if concerns(scope, state.pointer) && !Mutation.flushLeavesRootUnsynced.isActive {
       syncRoot(state.root, state, &pending, tables, slots, process)
     }
     for index in 0..<ShadowState.keptCount where state.kept[index].page != .none {
       let page = state.kept[index].page
+      if Mutation.flushMissesKeptRoots.isActive { break }
       guard concerns(scope, state.kept[index].pointer) else { continue }
       if scope == .everything && tables.shadow[page].unsyncChildren == 0 { continue }
       put(page, tables)
@@ -103,7 +110,8 @@ extension ShadowMMU {
   private func concerns(_ scope: FlushScope, _ pointer: UInt64) -> Bool {
     switch scope {
     case .everything: true
-    case .space(let pcid): pointer & 0xFFF == UInt64(pcid)
+    case .space(let pcid):
+      pointer & 0xFFF == (Mutation.flushOfZeroPCIDOnly.isActive ? 0 : UInt64(pcid))
     }
   }
 
@@ -117,6 +125,7 @@ extension ShadowMMU {
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     var pending = PendingZap()
+    if Mutation.cr3LoadDoesNotSync.isActive { return pending.commit(tables) }
     syncRoot(state.root, state, &pending, tables, slots, process)
     pending.commit(tables)
   }

@@ -1,5 +1,6 @@
 import GuestMemory
 import HostMemory
+import Mutations
 import PageTables
 import PagingUnits
 import Synchronization
@@ -38,7 +39,7 @@ extension ShadowMMU {
   ) -> PendingFlush {
     var owed = PendingFlush()
     guard let row = row(of: frame, in: space, slots) else { return owed }
-    for depth in 1...3 {
+    for depth in 1...(Mutation.largeLeafLeftWritable.isActive ? 1 : 3) {
       var walk = tables.maps.lists.walk(tables.maps.leaves(row, frame, Level(depth)))
       while let address = tables.maps.lists.next(&walk) {
         let place = tables.place(at: address, host)
@@ -52,14 +53,19 @@ extension ShadowMMU {
     return owed
   }
 
-  /// Whether writes to a frame come to the MMU, because a table of an upper level lies in it
-  /// (KVM: `kvm_gfn_is_write_tracked`).
+  /// Whether writes to a frame come to the MMU, because a table of an upper level lies in it,
+  /// whichever address space's memslots it is shadowed by (KVM: `kvm_gfn_is_write_tracked`).
   func isTracked(
-    _ frame: GuestFrame, _ slot: Memslot?, _ tables: borrowing PageTables
+    _ frame: GuestFrame, seenIn own: AddressSpace, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory
   ) -> Bool {
-    guard let slot else { return false }
-    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
-    return tables.maps.trackCount(row, frame) > 0
+    for space in AddressSpace.allCases {
+      if Mutation.writeTrackOneAddressSpace.isActive && space != own { continue }
+      if let row = row(of: frame, in: space, slots), tables.maps.trackCount(row, frame) > 0 {
+        return true
+      }
+    }
+    return false
   }
 
   /// A table of the guest's is shadowed from now on: writes to it have to be seen, and no large
@@ -74,11 +80,14 @@ extension ShadowMMU {
       preconditionFailure("a shadowed table lies in a memslot")
     }
     slots.refuseHugePages(in: slot, around: row.guestFrame)
-    if row.role.level > .page4K {
+    if row.role.level > .page4K && !Mutation.tableNotTracked.isActive {
       tables.maps.beginTracking(
         MapRow(number: slot.metadata.row, base: slot.baseFrame), row.guestFrame)
     }
-    writeProtect(row.guestFrame, in: row.role.space, tables, slots, host).pay(tables.flusher)
+    if Mutation.shadowedTableLeftWritable.isActive { return }
+    let owed = writeProtect(row.guestFrame, in: row.role.space, tables, slots, host)
+    if Mutation.writeProtectionWithoutFlush.isActive { return owed.settle() }
+    owed.pay(tables.flusher)
   }
 
   /// A table of the guest's is shadowed no longer (KVM: `unaccount_shadowed`).
@@ -91,9 +100,15 @@ extension ShadowMMU {
       preconditionFailure("a slot outlives the shadows of its tables")
     }
     slots.allowHugePages(in: slot, around: row.guestFrame)
+    if Mutation.tableNotTracked.isActive || Mutation.trackingNeverEnds.isActive { return }
     if row.role.level > .page4K {
-      tables.maps.endTracking(
-        MapRow(number: slot.metadata.row, base: slot.baseFrame), row.guestFrame)
+      let map = MapRow(number: slot.metadata.row, base: slot.baseFrame)
+      tables.maps.endTracking(map, row.guestFrame)
+      while Mutation.writeProtectionLostOnZap.isActive
+        && tables.maps.trackCount(map, row.guestFrame) > 0
+      {
+        tables.maps.endTracking(map, row.guestFrame)
+      }
     }
   }
 
@@ -101,26 +116,33 @@ extension ShadowMMU {
   enum EntryUse {
     /// A guest's access needs it.
     case access
-    /// The MMU guesses, or brings an entry up to date.
+    /// The MMU guesses.
     case prefetch
+    /// The MMU brings an entry up to date, maybe among tables that wait for the same.
+    case synchronization
   }
 
   /// Whether a leaf may let a processor write to a frame: level-1 tables that lie in it go out of
   /// sync; anything above forbids (KVM: `mmu_try_to_unsync_pages`).
   func mayWrite(
-    _ frame: GuestFrame, _ slot: Memslot, for use: EntryUse, _ tables: borrowing PageTables,
-    _ host: borrowing HostMemory
+    _ frame: GuestFrame, in space: AddressSpace, for use: EntryUse, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
   ) -> Bool {
-    if isTracked(frame, slot, tables) { return false }
+    if isTracked(frame, seenIn: space, tables, slots) { return false }
     var id = tables.arena.nextTable(of: frame, after: .none)
     while id != .none {
       let row = tables.arena[id]
-      if tables.hasGuestEntries(id) && row.generation == generation
-        && !tables.shadow[id].isUnsync
-      {
-        guard use == .access else { return false }
-        tables.setUnsync(id, host)
+      if tables.hasGuestEntries(id) && row.generation == generation {
+        // What is out of sync now may be in sync a moment later.
+        if use == .synchronization && !Mutation.syncMakesSiblingWritable.isActive { return false }
+        if !tables.shadow[id].isUnsync {
+          guard use == .access || Mutation.prefetchTakesTablesOutOfSync.isActive else {
+            return false
+          }
+          tables.setUnsync(id, host)
+        }
       }
+      if Mutation.onlyFirstShadowGoesUnsync.isActive { break }
       id = tables.arena.nextTable(of: frame, after: id)
     }
     return true

@@ -1,5 +1,6 @@
 public import GuestMemory
 public import HostMemory
+import Mutations
 public import PageTables
 public import PagingUnits
 
@@ -15,7 +16,7 @@ extension ShadowMMU {
   ) -> PendingFlush {
     var owed = PendingFlush()
     let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
-    for depth in 1...3 {
+    for depth in 1...(Mutation.hostTakesSmallPagesOnly.isActive ? 1 : 3) {
       var walk = RegionWalk(frames, Level(depth))
       while let frame = walk.next() {
         let start = max(frame, slot.baseFrame)
@@ -25,6 +26,7 @@ extension ShadowMMU {
           owed.add(
             tables.change(
               tables.place(at: address, host), to: .nonpresent, nil, rows: row, nil, host))
+          if Mutation.hostTakesOneLeafOfEach.isActive { break }
         }
       }
     }
@@ -46,7 +48,9 @@ extension ShadowMMU {
         while let address = tables.maps.lists.next(&leaves) {
           let place = tables.place(at: address, host)
           let old = tables.entry(at: place)
-          guard tables.encoding.isAccessed(old) else { continue }
+          guard tables.encoding.isAccessed(old), !Mutation.shadowLeavesNeverAge.isActive else {
+            continue
+          }
           owed.add(
             tables.change(
               place, to: tables.encoding.withoutAccess(old), nil, rows: nil, nil, host))

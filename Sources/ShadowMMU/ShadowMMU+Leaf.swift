@@ -1,6 +1,7 @@
 import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
 import X86Paging
@@ -25,7 +26,12 @@ extension ShadowMMU {
       || (old.isPresent
         && (old.frame != base || tables.translation(at: place).frame != frame))
     if isOther {
-      drop(place, tables, slots, process.host).pay(tables.flusher)
+      let owed = drop(place, tables, slots, process.host)
+      if Mutation.leafReplacedWithoutFlush.isActive {
+        owed.settle()
+      } else {
+        owed.pay(tables.flusher)
+      }
       old = .nonpresent
     }
     let request = LeafRequest(
@@ -33,7 +39,7 @@ extension ShadowMMU {
       host: page.isWritable ? .writable : .readOnly, cause: .access, accessedDirty: .enabled,
       backing: page.content == .special ? .device : .memory)
     let (new, isProtected) = leaf(
-      request, target.frame, slot, old, for: .access, tables, process.host)
+      request, target.frame, in: target.space, old, for: .access, tables, slots, process.host)
     var outcome = ShadowFaultOutcome.fixed
     if new == old {
       outcome = .spurious
@@ -57,7 +63,7 @@ extension ShadowMMU {
     _ slots: borrowing GuestMemory, _ host: borrowing HostMemory,
     _ statistics: borrowing CounterRow
   ) -> ShadowFaultOutcome {
-    if tables.entry(at: place).isPresent {
+    if tables.entry(at: place).isPresent && !Mutation.mmioSPTEOverPresentSPTE.isActive {
       drop(place, tables, slots, host).pay(tables.flusher)
     }
     let generation = slots.generation(of: target.space).raw
@@ -100,7 +106,8 @@ extension ShadowMMU {
         cause: .prefetch, accessedDirty: .enabled,
         backing: page.content == .special ? .device : .memory)
       let new = leaf(
-        request, translation.frame, slot, .nonpresent, for: .prefetch, tables, process.host
+        request, translation.frame, in: target.space, .nonpresent, for: .prefetch, tables, slots,
+        process.host
       ).entry
       let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
       pending.flush.add(
@@ -117,10 +124,14 @@ extension ShadowMMU {
     let row = tables.arena[near.page]
     if row.role.isDirect { return tables.translation(at: near) }
     guard
-      let word = guestEntry(
+      var word = guestEntry(
         at: guestAddress(of: near, row), short: row.role.hasShortEntries, in: target.space,
         slots, process)
     else { return nil }
-    return translation(of: word, under: row.role.access, state.rules)
+    var rights = row.role.access
+    if Mutation.prefetchIgnoresUpperRights.isActive { rights = .all }
+    if Mutation.prefetchIgnoresAccessedBit.isActive { word |= state.rules.format.accessedBit }
+    if Mutation.prefetchIgnoresDirtyBit.isActive { word |= state.rules.format.dirtyBit }
+    return translation(of: word, under: rights, state.rules)
   }
 }

@@ -1,6 +1,7 @@
 import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
 
@@ -36,15 +37,18 @@ extension ShadowMMU {
       let next = tables.arena.nextTable(of: frame, after: id)
       let row = tables.arena[id]
       if row.generation == generation {
-        if row.role == role {
-          if !role.isDirect && tables.shadow[id].isUnsync {
+        if isSame(row.role, role) {
+          let isBehind = !role.isDirect && tables.shadow[id].isUnsync
+          if isBehind && !Mutation.unsyncPageUsedAsItIs.isActive {
             // It stays out of sync: whoever uses it later has it brought up to date again.
             guard sync(id, state, &pending, tables, slots, process) == .synced else { return nil }
           }
           tables.shadow[id].writeCount = 0
           return id
         }
-        if role.level > .page4K && tables.shadow[id].isUnsync {
+        if role.level > .page4K && tables.shadow[id].isUnsync
+          && !Mutation.promotedWhileUnsync.isActive
+        {
           // The guest made a table of upper level out of a page table: its old shadow would let
           // writes to it go unseen.
           prepareZap(id, &pending, tables, slots, process.host)
@@ -55,6 +59,14 @@ extension ShadowMMU {
     return nil
   }
 
+  /// Whether a page of one role serves where another is asked for.
+  private func isSame(_ found: ShadowPageRole, _ wanted: ShadowPageRole) -> Bool {
+    var found = found
+    if Mutation.levelNotInKey.isActive && found.depth < wanted.depth { found.depth = wanted.depth }
+    if Mutation.quadrantNotInKey.isActive { found.quadrant = wanted.quadrant }
+    return found == wanted
+  }
+
   /// Lets an entry point to a table (KVM: `link_shadow_page`).
   func link(
     _ place: ShadowPlace, to child: ShadowPageID, _ pending: inout PendingZap,
@@ -63,7 +75,12 @@ extension ShadowMMU {
     let old = tables.entry(at: place)
     if old.isPresent {
       // A large page goes before the table that takes its place comes.
-      drop(place, tables, slots, host).pay(tables.flusher)
+      let owed = drop(place, tables, slots, host)
+      if Mutation.largeLeafSplitWithoutFlush.isActive {
+        owed.settle()
+      } else {
+        owed.pay(tables.flusher)
+      }
     }
     let row = tables.arena[place.page]
     let frame = tables.arena[child].frame
@@ -82,6 +99,7 @@ extension ShadowMMU {
 
   /// Whether a page may not be used any more (KVM: `is_obsolete_sp`).
   func isObsolete(_ id: ShadowPageID, _ tables: borrowing PageTables) -> Bool {
-    tables.arena[id].role.isInvalid || tables.arena[id].generation != generation
+    tables.arena[id].generation != generation
+      || tables.arena[id].role.isInvalid && !Mutation.invalidRootStaysInUse.isActive
   }
 }

@@ -1,6 +1,7 @@
 public import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 public import X86Paging
@@ -46,7 +47,7 @@ extension ShadowMMU {
     guard !isSpecial(state) else {
       let wanted = registers.cr3
       var isSame = !role.isPaged || pointer == wanted
-      if state.rules.hasPDPTERegisters {
+      if state.rules.hasPDPTERegisters && !Mutation.stalePDPTEs.isActive {
         for index in 0..<4 where state.directory[index] != registers.pdptes[index] {
           isSame = false
         }
@@ -86,7 +87,8 @@ extension ShadowMMU {
   ) -> Adoption {
     guard case .page(let page) = state.root else { return .dropped }
     state.mmio.forget()
-    var current = KeptRoot(page: page, pointer: state.pointer)
+    let old = Mutation.rootStashedUnderWrongCR3.isActive ? pointer : state.pointer
+    var current = KeptRoot(page: page, pointer: old)
     for index in 0..<ShadowState.keptCount {
       let candidate = state.kept[index]
       state.kept[index] = current
@@ -114,7 +116,10 @@ extension ShadowMMU {
     _ kept: KeptRoot, _ pointer: UInt64, _ state: borrowing ShadowState,
     _ tables: borrowing PageTables
   ) -> Bool {
-    kept.page != .none && kept.pointer == pointer
+    if Mutation.keptRootOfAnyPCID.isActive && kept.page != .none {
+      return kept.pointer >> 12 == pointer >> 12
+    }
+    return kept.page != .none && kept.pointer == pointer
       && tables.arena[kept.page].role == state.rootRole
       && tables.arena[kept.page].generation == generation
   }
@@ -159,7 +164,9 @@ extension ShadowMMU {
         state.root = .dummy
       }
     }
-    syncRoot(state.root, state, &pending, tables, slots, process)
+    if !Mutation.loadedRootNotSynced.isActive {
+      syncRoot(state.root, state, &pending, tables, slots, process)
+    }
     pending.commit(tables)
     return .loaded
   }
@@ -182,7 +189,8 @@ extension ShadowMMU {
   func isVisible(
     _ frame: GuestFrame, _ state: borrowing ShadowState, _ slots: borrowing GuestMemory
   ) -> Bool {
-    slots.slot(containing: frame, in: state.rootRole.space)?.isVisible == true
+    if Mutation.cr3NotValidatedOnSet.isActive { return true }
+    return slots.slot(containing: frame, in: state.rootRole.space)?.isVisible == true
   }
 
   // MARK: Synchronizing
@@ -201,6 +209,7 @@ extension ShadowMMU {
     case .tables:
       for index in 0..<4 where state.special.pages[index] != .none {
         let id = state.special.pages[index]
+        if Mutation.onlyFirstPDPTESynced.isActive && index > 0 { break }
         if tables.arena[id].role.isDirect { continue }
         syncChildren(of: id, state, &pending, tables, slots, process)
       }
@@ -226,17 +235,24 @@ extension ShadowMMU {
   ) {
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
-    if selection != .obsolete || isObsolete(state, tables) {
+    if selection != .obsolete || cannotTell(state) || isObsolete(state, tables) {
       freeCurrent(&state, tables, slots, host)
       state.mmio.forget()
     }
     guard selection != .current else { return }
     for index in 0..<ShadowState.keptCount {
       let page = state.kept[index].page
-      if page == .none || (selection == .obsolete && !isObsolete(page, tables)) { continue }
+      let judged = Mutation.onlyFirstPrevRootChecked.isActive ? state.kept[0].page : page
+      if page == .none || judged == .none { continue }
+      if selection == .obsolete && !isObsolete(judged, tables) { continue }
       put(page, tables)
       state.kept[index] = .empty
     }
+  }
+
+  /// Whether a root has no shadow page that would say how old it is.
+  private func cannotTell(_ state: borrowing ShadowState) -> Bool {
+    state.root == .tables || state.root == .dummy
   }
 
   /// Whether the current root may not be used any more; a root without a shadow page goes by the
@@ -276,7 +292,8 @@ extension ShadowMMU {
   /// `mmu_free_root_page`).
   func put(_ id: ShadowPageID, _ tables: borrowing PageTables) {
     // An invalid one was emptied when it became so.
-    if tables.arena.dropRootReference(of: id) == 0 && tables.arena[id].role.isInvalid {
+    let left = tables.arena.dropRootReference(of: id)
+    if left == 0 && tables.arena[id].role.isInvalid && !Mutation.invalidRootLeaked.isActive {
       tables.retire(id)
     }
   }

@@ -1,6 +1,7 @@
 import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 import X86Paging
@@ -94,7 +95,7 @@ extension ShadowMMU {
     var frame = GuestFrame(UInt64(index) << 18)
     if !role.isDirect {
       if role.hasShortEntries {
-        role.quadrant = index
+        role.quadrant = Mutation.wrongQuadrant.isActive ? 0 : index
         frame = GuestFrame((state.pointer & state.rules.format.frameMask) >> 12)
       } else {
         let pointer = state.directory[index]
@@ -139,7 +140,7 @@ extension ShadowMMU {
   func freeSpecial(_ state: inout ShadowState, _ tables: borrowing PageTables) {
     for index in 0..<4 {
       let page = state.special.pages[index]
-      if page != .none { put(page, tables) }
+      if page != .none && !Mutation.specialRootKeepsPages.isActive { put(page, tables) }
       state.special.pages[index] = .none
       setPointer(index, to: .none, state, tables)
     }
@@ -180,7 +181,7 @@ extension ShadowMMU {
       var next: ShadowPageID?
       let depth = tables.arena[page].role.depth
       if depth > 3 { next = tables.child(at: ShadowPlace(page, 0), host) }
-      for index in 0..<(depth > 3 ? 1 : 4) {
+      for index in 0..<(depth > 3 || Mutation.localRootFreedInPart.isActive ? 1 : 4) {
         // Nobody walks it but this processor, which loads another root and flushes.
         drop(ShadowPlace(page, index), tables, slots, host).settle()
       }

@@ -1,6 +1,7 @@
 import GuestMemory
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
 import X86Paging
@@ -45,7 +46,10 @@ extension ShadowMMU {
 
   /// Where the guest's entry of a level-1 entry of ours lies.
   func guestAddress(of place: ShadowPlace, _ row: ShadowPage) -> GuestPhysical {
-    row.role.hasShortEntries
+    if Mutation.quadrantIgnoredOnSync.isActive && row.role.hasShortEntries {
+      return row.guestFrame.address + UInt64(place.index) * 4
+    }
+    return row.role.hasShortEntries
       ? row.guestFrame.address + UInt64(row.role.quadrant * 512 + place.index) * 4
       : row.guestFrame.address + UInt64(place.index) * 8
   }
@@ -58,11 +62,16 @@ extension ShadowMMU {
     of word: UInt64, under rights: AccessRights, _ rules: borrowing WalkRules
   ) -> ShadowedTranslation? {
     let format = rules.format
-    guard word & format.accessedBit == format.accessedBit,
-      case .page(let address, let own) = rules.meaning(of: word, at: .page4K)
+    let isUsed =
+      word & format.accessedBit == format.accessedBit
+      || Mutation.accessedBitLostThroughSync.isActive
+    guard isUsed, case .page(let address, let own) = rules.meaning(of: word, at: .page4K)
     else { return nil }
     var access = rights.intersection(own)
-    if word & format.dirtyBit != format.dirtyBit { access.remove(.write) }
+    if Mutation.syncIgnoresUpperRights.isActive { access = own }
+    if word & format.dirtyBit != format.dirtyBit && !Mutation.dirtyBitLostThroughSync.isActive {
+      access.remove(.write)
+    }
     return ShadowedTranslation(address.frame, access)
   }
 
@@ -137,7 +146,9 @@ extension ShadowMMU {
     _ process: borrowing HostAddressSpace
   ) {
     guard let new else {
-      pending.flush.add(drop(place, tables, slots, process.host))
+      let owed = drop(place, tables, slots, process.host)
+      if Mutation.deferredFlushForgotten.isActive { return owed.settle() }
+      pending.flush.add(owed)
       return
     }
     if tables.encoding.isMMIO(old) {
@@ -146,7 +157,9 @@ extension ShadowMMU {
     }
     let known = tables.translation(at: place)
     if known == new { return }
-    if known.frame == new.frame {
+    let isMore = known.frame == new.frame && known.access.isSuperset(of: new.access)
+    if isMore && Mutation.syncKeepsMoreRights.isActive { return }
+    if known.frame == new.frame || Mutation.syncKeepsOldFrame.isActive {
       remake(place, old, new, &pending, tables, slots, process)
     } else {
       pending.flush.add(drop(place, tables, slots, process.host))
@@ -159,7 +172,8 @@ extension ShadowMMU {
     _ place: ShadowPlace, _ old: SPTE, _ new: ShadowedTranslation, _ space: AddressSpace,
     _ tables: borrowing PageTables, _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
   ) {
-    let isSame = tables.encoding.mmioFrame(of: old) == new.frame
+    let isSame =
+      tables.encoding.mmioFrame(of: old) == new.frame || Mutation.syncKeepsDevice.isActive
     let entry =
       isSame
       ? tables.encoding.mmio(new.frame, new.access, generation: slots.generation(of: space).raw)
@@ -174,7 +188,7 @@ extension ShadowMMU {
     _ process: borrowing HostAddressSpace
   ) {
     let space = tables.arena[place.page].role.space
-    guard let slot = slots.slot(containing: new.frame, in: space) else {
+    guard slots.slot(containing: new.frame, in: space) != nil else {
       pending.flush.add(drop(place, tables, slots, process.host))
       return
     }
@@ -182,21 +196,24 @@ extension ShadowMMU {
       frame: old.frame, level: .page4K, rights: new.access,
       host: tables.encoding.isHostWritable(old) ? .writable : .readOnly, cause: .prefetch,
       accessedDirty: .enabled, backing: .memory)
-    let entry = leaf(request, new.frame, slot, old, for: .prefetch, tables, process.host).entry
+    let entry = leaf(
+      request, new.frame, in: space, old, for: .synchronization, tables, slots, process.host
+    ).entry
     pending.flush.add(
       tables.change(place, to: entry, new, rows: nil, nil, process.host))
   }
 
   /// A leaf that respects what tables of the guest's lie in the page (KVM: `make_spte`).
   func leaf(
-    _ wanted: LeafRequest, _ frame: GuestFrame, _ slot: Memslot, _ old: SPTE,
-    for use: EntryUse, _ tables: borrowing PageTables, _ host: borrowing HostMemory
+    _ wanted: LeafRequest, _ frame: GuestFrame, in space: AddressSpace, _ old: SPTE,
+    for use: EntryUse, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ host: borrowing HostMemory
   ) -> (entry: SPTE, isProtected: Bool) {
     var request = wanted
     var isProtected = false
     let keepsWriting = old.isPresentLeaf(at: request.level) && old.isWritable
     if request.rights.contains(.write) && request.host == .writable && !keepsWriting
-      && !mayWrite(frame, slot, for: use, tables, host)
+      && !mayWrite(frame, in: space, for: use, tables, slots, host)
     {
       request.rights.remove(.write)
       isProtected = true
@@ -219,11 +236,15 @@ extension ShadowMMU {
       // No processor may write to the guest's tables while they are read: they are protected, and
       // every processor has forgotten that they were not.
       var owed = PendingFlush()
-      for position in 0..<batch.count {
+      for position in 0..<batch.count where !Mutation.syncWithoutProtection.isActive {
         let row = tables.arena[batch[position]]
         owed.add(writeProtect(row.guestFrame, in: row.role.space, tables, slots, process.host))
       }
-      owed.pay(tables.flusher)
+      if Mutation.syncProtectsWithoutFlush.isActive {
+        owed.settle()
+      } else {
+        owed.pay(tables.flusher)
+      }
       for position in 0..<batch.count where tables.shadow[batch[position]].isUnsync {
         tables.clearUnsync(batch[position], process.host)
         _ = sync(batch[position], state, &pending, tables, slots, process)

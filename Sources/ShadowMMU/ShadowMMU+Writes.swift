@@ -1,6 +1,7 @@
 public import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 public import PagingUnits
 import Synchronization
@@ -10,7 +11,7 @@ import Synchronization
 extension ShadowMMU {
   /// How often a table of upper level is written, without a walk through its shadow in between,
   /// before it is taken for a table no more (KVM: `detect_write_flooding`).
-  static var floodLimit: UInt8 { 3 }
+  static var floodLimit: UInt8 { Mutation.floodLimitOffByOne.isActive ? 4 : 3 }
 
   /// The hypervisor has written `count` bytes, all in one page: entries that shadow what was
   /// there are dropped.
@@ -30,6 +31,7 @@ extension ShadowMMU {
     tables.counters.add(to: .mmu_pte_write)
     var write = GuestWrite(offset: Int(address.pageOffset), count: count)
     // Half an entry of PAE paging is written: all of it counts.
+    if Mutation.halfEntryStoreIgnored.isActive && count == 4 { return }
     if let role = state.role, role.isPaged, !role.base.hasShortEntries, count == 4 {
       write = GuestWrite(offset: write.offset & ~7, count: 8)
     }
@@ -40,6 +42,7 @@ extension ShadowMMU {
       let next = tables.arena.nextTable(of: address.frame, after: id)
       if tables.hasGuestEntries(id) {
         take(write, entry, to: id, &pending, tables, slots, process.host)
+        if Mutation.storeReachesOneShadow.isActive { break }
       }
       id = next
     }
@@ -60,7 +63,12 @@ extension ShadowMMU {
     for index in entries {
       let place = ShadowPlace(id, index)
       if entry != 0 && role.level > .page4K { tables.counters.add(to: .mmu_pde_zapped) }
-      pending.flush.add(drop(place, tables, slots, host))
+      let owed = drop(place, tables, slots, host)
+      if Mutation.storeWithoutFlush.isActive {
+        owed.settle()
+      } else {
+        pending.flush.add(owed)
+      }
     }
   }
 
@@ -144,6 +152,7 @@ struct GuestWrite: Hashable, Sendable {
   /// One byte at the start of an entry is let pass: some guests clear the present bit so.
   func isMisaligned(forEntriesOf size: Int) -> Bool {
     if offset % size == 0 && count == 1 { return false }
+    if Mutation.misalignedStoreCoversOneEntry.isActive { return false }
     return offset / size != (offset + count - 1) / size || count < 4
   }
 
@@ -153,9 +162,13 @@ struct GuestWrite: Hashable, Sendable {
     guard role.hasShortEntries else { return offset / 8..<offset / 8 + 1 }
     let guest = offset / 4
     if role.depth == 1 {
+      if Mutation.storeReachesFirstQuadrant.isActive && role.quadrant > 0 { return nil }
       return guest >> 9 == role.quadrant ? guest & 511..<(guest & 511) + 1 : nil
     }
     let first = (guest & 255) * 2
+    if Mutation.secondHalfOfEntryKept.isActive && guest >> 8 == role.quadrant {
+      return first..<first + 1
+    }
     return guest >> 8 == role.quadrant ? first..<first + 2 : nil
   }
 }

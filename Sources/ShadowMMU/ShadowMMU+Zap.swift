@@ -1,6 +1,7 @@
 public import GuestMemory
 public import HostMemory
 import MachineEvents
+import Mutations
 public import PageTables
 import PagingUnits
 import Synchronization
@@ -22,7 +23,9 @@ extension ShadowMMU {
       prepareZap(below, &pending, tables, slots, host)
     }
     unlinkChildren(of: id, &pending, tables, slots, host)
-    unlinkParents(of: id, &pending, tables, slots, host)
+    if !Mutation.missingParentUnlink.isActive {
+      unlinkParents(of: id, &pending, tables, slots, host)
+    }
     if tables.hasGuestEntries(id) { unaccount(id, tables, slots) }
     tables.clearUnsync(id, host)
     tables.arena.delist(id)
@@ -104,7 +107,9 @@ extension ShadowMMU {
     let before = tables.arena.activeCount
     while before - tables.arena.activeCount < count {
       var id = tables.arena.nextOldest(after: .none)
-      while id != .none && tables.arena[id].rootReferences > 0 {
+      while id != .none && tables.arena[id].rootReferences > 0
+        && !Mutation.staleCheckBeforeReclaim.isActive
+      {
         id = tables.arena.nextOldest(after: id)
       }
       if id == .none { break }
@@ -154,6 +159,7 @@ extension ShadowMMU {
     defer { tables.lock.unlockExclusive() }
     tables.tap.record(
       .zapAllFast(generation: generation, usedPages: UInt32(tables.arena.activeCount)))
+    if Mutation.generationStays.isActive { return }
     currentGeneration.store(generation ^ 1, ordering: .relaxed)
   }
 

@@ -3,6 +3,7 @@ import GuestMemory
 import HardwareModel
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 import PagingUnits
 import ShadowMMU
@@ -135,6 +136,7 @@ extension VirtualMachine {
     _ number: Int, _ address: GuestPhysical, _ kind: AccessKind
   ) -> AccessOutcome {
     let outcome = emulatedAccess(number, address, kind)
+    if Mutation.storeByAddressNotTold.isActive { return outcome }
     guard kind == .write, case .translated(var translation) = outcome else { return outcome }
     translation.usable = .read
     return .tableStore(translation)
@@ -156,7 +158,7 @@ extension VirtualMachine {
       let load = unsafe shadow.load(
         processor.pointee.registers, &processor.pointee.shadow, tables, slots, process)
       guard load == .loaded else { return false }
-      flush(number)
+      if !Mutation.loadedRootNotFlushed.isActive { flush(number) }
       // SAFETY: the board lives as long as the machine.
       unsafe board.pointee.requestOutsideFlush(number)
     }
@@ -182,15 +184,18 @@ extension VirtualMachine {
     let isPaged = CR0Layout.paging.isSet(in: registers.cr0)
     let identifies = CR4Layout.contextIdentifiers.isSet(in: registers.cr4)
     registers.cr0 |=
-      CR0Layout.protection.mask | CR0Layout.writeProtect.mask | CR0Layout.paging.mask
+      CR0Layout.protection.mask | CR0Layout.paging.mask
+      | (Mutation.guestWPReachesHardware.isActive ? 0 : CR0Layout.writeProtect.mask)
     registers.cr4 |= CR4Layout.physicalAddressExtension.mask
     registers.cr4 &= ~CR4Layout.protectionKeys.mask
-    if !isPaged {
+    if !isPaged && !Mutation.smepSMAPLiveWhileUnpaged.isActive {
       // Every page is a user's there, which these would keep from a supervisor.
       registers.cr4 &=
         ~(CR4Layout.executionPrevention.mask | CR4Layout.accessPrevention.mask)
     }
-    registers.efer |= EFERLayout.noExecute.mask
+    if !Mutation.shadowNXFlaggedReserved.isActive {
+      registers.efer |= EFERLayout.noExecute.mask
+    }
     guard let root = unsafe shadow.rootFrame(processor.pointee.shadow, tables) else {
       return registers
     }

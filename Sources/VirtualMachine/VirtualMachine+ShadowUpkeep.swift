@@ -2,6 +2,7 @@ import GuestMemory
 import HardwareModel
 import HostMemory
 import MachineEvents
+import Mutations
 import PageTables
 public import PagingUnits
 import ShadowMMU
@@ -57,6 +58,7 @@ extension VirtualMachine {
     guard configuration.mmu == .shadow else { return }
     tables.quiet.enter(number)
     defer { tables.quiet.leave(number) }
+    tables.interleaver.reach(.beforeMMULock, address.frame.number)
     // SAFETY: the processor is the caller's own.
     unsafe shadow.wrote(
       address, count: byteCount, processor(number).pointee.shadow, tables, slots, process)
@@ -97,7 +99,9 @@ extension VirtualMachine {
     shadow.invalidateAll(tables)
     // SAFETY: the board lives as long as the machine.
     unsafe board.pointee.requestOfAll(.freeObsoleteRoots)
-    shadow.zapObsolete(tables, slots, process.host)
+    if !Mutation.slotDeleteLeavesTableShadows.isActive {
+      shadow.zapObsolete(tables, slots, process.host)
+    }
     tables.reclaim(to: process.host)
   }
 
