@@ -112,7 +112,8 @@ let package = Package(
       "GuestRunner",
       [
         "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "HardwareModel",
-        "DirectMMU", "VirtualMachine", "SparseMemory", "GuestProcessor", "MachineChecks",
+        "DirectMMU", "SubpageProtection", "VirtualMachine", "SparseMemory", "GuestProcessor",
+        "MachineChecks",
       ]),
     .target(
       name: "MachineSimulation",
@@ -148,7 +149,7 @@ let package = Package(
       of: "VirtualMachine",
       also: [
         "DirectMMU", "GuestMemory", "HardwareModel", "HostMemory", "MachineEvents", "PageTables",
-        "PagingUnits", "MachineChecks", "SparseMemory",
+        "PagingUnits", "MachineChecks", "SparseMemory", "SubpageProtection",
       ]),
     tests(
       of: "EventSources", also: ["PagingUnits", "X86Paging"], resources: [.copy("Resources")]),

@@ -18,7 +18,7 @@ struct Run: ParsableCommand {
 
       Exit status: the guest's own, (value << 1) | 1 for a write to port 0xF4 and 0 for HLT with
       interrupts off; 2 for a bad image, 118 for a violation under --check, 120 for a triple fault,
-      122 when a limit was reached.
+      122 when a limit was reached, 116 for a write that --protect-action stop refused.
       """)
 
   @Argument(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import EventSources
 import GuestProcessor
 import GuestRunner
 import PagingUnits
@@ -39,6 +40,9 @@ enum DirtyLogChoice: String, ExpressibleByArgument, CaseIterable {
   case pml
 }
 
+/// What a refused write does.
+enum ProtectActionChoice: String, ExpressibleByArgument, CaseIterable { case report, stop }
+
 /// What a guest runs on.
 struct MachineOptions: ParsableArguments {
   @Option(help: "Two-dimensional paging, or shadow paging.")
@@ -68,12 +72,13 @@ struct MachineOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Refuse guest writes to these bytes (not built yet).", valueName: "gpa:length"))
-  var `protect`: String?
+      "Refuse guest writes to these bytes, or to what the image calls so, and report each; "
+        + "repeatable.", valueName: "gpa:length|symbol"))
+  var `protect`: [String] = []
 
   @Option(
-    help: ArgumentHelp("What a refused write does (not built yet).", valueName: "report|stop"))
-  var protectAction: String?
+    help: "What a refused write does: report it and let it through, or stop.")
+  var protectAction = ProtectActionChoice.report
 
   @Flag(name: .customLong("private"), help: "Private memory of a trust domain (not built yet).")
   var isPrivate = false
@@ -82,9 +87,6 @@ struct MachineOptions: ParsableArguments {
   func refuseWhatIsMissing() throws {
     if dirtyLog != .off {
       throw Failure("--dirty-log \(dirtyLog.rawValue): dirty logging is not built yet")
-    }
-    if `protect` != nil || protectAction != nil {
-      throw Failure("--protect: sub-page protection is not built yet")
     }
     if isPrivate { throw Failure("--private: private memory is not built yet") }
   }
@@ -107,5 +109,24 @@ struct MachineOptions: ParsableArguments {
     if mmu == .shadow { run.features.paging.remove(.protectionKeys) }
     run.features.vendor = vendor == .intel ? .intel : .amd
     run.features.physicalAddressBits = UInt8(physBits)
+    try applyProtection(to: &run)
+  }
+
+  private func applyProtection(to run: inout RunConfiguration) throws {
+    guard !`protect`.isEmpty else { return }
+    guard mmu == .direct, vendor == .intel else {
+      throw Failure("--protect: --mmu direct and --vendor intel were expected with it")
+    }
+    run.protectAction = protectAction == .report ? .report : .stop
+    run.protected = try `protect`.map { text in
+      guard let separator = text.firstIndex(of: ":") else { return .symbol(text) }
+      guard let address = try? Quantity.option(String(text[..<separator])),
+        let count = try? Quantity.option(String(text[text.index(after: separator)...])),
+        count > 0, address <= .max - count
+      else {
+        throw Failure("--protect \(text): an address, a colon and a length were expected")
+      }
+      return .bytes(address..<address + count)
+    }
   }
 }

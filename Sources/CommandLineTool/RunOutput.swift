@@ -42,6 +42,9 @@ struct RunOutput {
         text.endLine()
       }
     }
+    if !configuration.protected.isEmpty {
+      ProtectionOutput(report.protection, report.symbols).write(to: &text)
+    }
     if showsStatistics { writeStatistics(to: &text) }
     // SAFETY: the bytes are used inside the call only.
     unsafe text.withBytes { bytes in
@@ -52,7 +55,7 @@ struct RunOutput {
 
   private var isFailure: Bool {
     switch report.ending {
-    case .halted, .guestExit: false
+    case .halted, .guestExit, .protectedWrite: false
     default: true
     }
   }
@@ -132,6 +135,9 @@ struct RunOutput {
       output.text.appendDecimal(value)
     }
     output.text.append("}\n")
+    if !configuration.protected.isEmpty {
+      ProtectionOutput(report.protection, report.symbols).writeJSON(to: &output.text)
+    }
     if isFailure {
       for line in report.dump {
         output.text.append("{\"dump\":")

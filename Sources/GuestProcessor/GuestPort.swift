@@ -38,6 +38,23 @@ public struct FillRequest: Hashable, Sendable {
   }
 }
 
+/// Bytes that are about to be stored, as the engine announces them.
+public struct GuestStore: Hashable, Sendable {
+  /// Where the first goes in host memory: the engine tells no linear address.
+  public var place: HostPhysical
+  /// How many, 1…8; some may go to the linear page behind.
+  public var byteCount: Int
+  /// The bytes, the first one lowest.
+  public var value: UInt64
+  /// On whose behalf they are stored.
+  public var privilege: Privilege
+
+  /// The bytes one by one.
+  public var bytes: [UInt8] {
+    (0..<byteCount).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }
+  }
+}
+
 /// What became of a `FillRequest`.
 public enum FillAnswer: Hashable, Sendable {
   /// The page lies in this host frame; the grant holds at least what was asked, and nothing that
@@ -89,6 +106,19 @@ open class GuestPort {
   open func fill(_ request: FillRequest) -> FillAnswer {
     fatalError("a port translates")
   }
+
+  /// Whether the port wants to know of each store before it happens, which makes every store
+  /// slower; asked once.
+  open var watchesStores: Bool { false }
+
+  /// A store to a page that was filled is about to happen.
+  ///
+  /// The engine does not announce what locked instructions store.
+  open func willStore(_ store: GuestStore) {}
+
+  /// Whether the instruction that was let through is to be taken back, and the run to end before
+  /// it; what it stored to refused pages, the port has put back.
+  open func takesBackStep() -> Bool { false }
 
   /// The write that `filledOnce` let through has happened.
   open func storeCompleted(in page: GuestVirtual, frame: HostFrame) {}

@@ -27,6 +27,10 @@ private let onUnmapped: cunicorn_on_unmapped = { _, _, address, _, _, context in
   return false
 }
 
+private let onWrite: cunicorn_on_write = { _, _, address, size, value, context in
+  unsafe processor(context)._withUnsafeGuaranteedRef { $0.announce(address, Int(size), value) }
+}
+
 private let onInterrupt: cunicorn_on_interrupt = { _, vector, context in
   unsafe processor(context)._withUnsafeGuaranteedRef {
     $0.suspend(for: .raised(vector: UInt8(truncatingIfNeeded: vector)))
@@ -99,6 +103,9 @@ extension Processor {
     // SAFETY: the callbacks have the types that their kinds of hook want.
     _ = unsafe try engine.addHook(CUNICORN_HOOK_TLB_FILL, pointer(onFill), context: opaque)
     _ = unsafe try engine.addHook(CUNICORN_HOOK_INTERRUPT, pointer(onInterrupt), context: opaque)
+    if port.watchesStores {
+      _ = unsafe try engine.addHook(CUNICORN_HOOK_WRITE, pointer(onWrite), context: opaque)
+    }
     let instructions = unsafe [
       (CUNICORN_INSTRUCTION_IN, pointer(onIn)), (CUNICORN_INSTRUCTION_OUT, pointer(onOut)),
       (CUNICORN_INSTRUCTION_CPUID, pointer(onIdentify)),
@@ -224,6 +231,16 @@ extension Processor {
       suspend(for: .portStop)
       return false
     }
+  }
+
+  /// The engine is about to store bytes.
+  func announce(_ address: UInt64, _ byteCount: Int, _ value: Int64) {
+    guard probe == nil, !isForgettingCode else { return }
+    port.willStore(
+      GuestStore(
+        place: HostPhysical(address), byteCount: min(byteCount, 8),
+        value: UInt64(bitPattern: value),
+        privilege: engine.privilegeLevel == 3 ? .user : .supervisor))
   }
 
   private static func accessKind(_ kind: Int32) -> AccessKind {

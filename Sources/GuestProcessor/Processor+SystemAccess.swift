@@ -42,6 +42,12 @@ extension Processor {
       let part = value >> UInt64(8 * done)
       switch try place(position, .write, privilege) {
       case .memory(let start, let isRefused):
+        if port.watchesStores {
+          port.willStore(
+            GuestStore(
+              place: start, byteCount: count, value: part, privilege: privilege))
+          if port.takesBackStep() { throw .exit(.portStopped) }
+        }
         write(part, count, to: start)
         if isRefused {
           port.storeCompleted(in: GuestVirtual(position & ~0xFFF), frame: start.frame)

@@ -207,8 +207,16 @@ public final class Processor {
     let wasTrapping = engine[.flags] & Self.trapFlag
     let debugStatus = engine[.dr6]
     let instruction = currentInstruction()
+    if port.watchesStores { engine.save(to: context) }
     engine[.flags] |= Self.trapFlag
     let error = engine.start(at: engine[.rip])
+    if port.takesBackStep() {
+      engine.restore(from: context)
+      engine.flushTLB()
+      exceptions = SteppedGrants()
+      pending = .portStop
+      return error
+    }
     engine[.dr6] = debugStatus
     if instruction?.loadsFlags != true {
       engine[.flags] = engine[.flags] & ~Self.trapFlag | wasTrapping

@@ -71,6 +71,23 @@ struct ELFFile {
     return (segments, start)
   }
 
+  /// Where a linear address of a segment lies before paging; `nil` outside every segment.
+  func physicalAddress(of address: UInt64, _ image: ImageBytes) -> UInt64? {
+    do throws(ImageError) {
+      for index in 0..<programCount {
+        let header = programTable + index * (is64 ? 56 : 32)
+        guard try image.word(header) == 1 else { continue }
+        let virtual = try field(image, header, 16, 8)
+        if virtual <= address, address - virtual < (try field(image, header, 40, 20)) {
+          return try field(image, header, 24, 12) &+ (address - virtual)
+        }
+      }
+    } catch {
+      return nil
+    }
+    return nil
+  }
+
   private func field(
     _ image: ImageBytes, _ base: UInt64, _ wide: UInt64, _ narrow: UInt64
   ) throws(ImageError) -> UInt64 {

@@ -49,7 +49,8 @@ public struct GuestImage: Hashable, Sendable {
       let header = try MultibootHeader(image)
       if let addresses = header.addresses {
         (segments, start) = try addresses.load(image, header.offset)
-        symbols = SymbolTable()
+        // The header's addresses decide; an ELF file around them still has names.
+        symbols = (try? ELFFile(image)).map { SymbolTable($0, image) } ?? SymbolTable()
       } else {
         let file = try ELFFile(image)
         (segments, start) = try file.load(image)

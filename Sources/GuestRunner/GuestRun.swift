@@ -16,13 +16,15 @@ public enum RunError: Error, Hashable, Sendable, CustomStringConvertible {
   case processor(UnicornError)
   /// The host has no room for the guest; what was asked for.
   case memory(String)
+  /// What is to be protected cannot be; why.
+  case protection(String)
 
   /// One line for a person.
   public var description: String {
     switch self {
     case .image(let error): error.description
     case .processor(let error): error.description
-    case .memory(let what): what
+    case .memory(let what), .protection(let what): what
     }
   }
 }
@@ -68,6 +70,7 @@ public final class GuestRun {
         memoryBytes: layout.byteCount, commandLine: configuration.commandLine),
       tap: configuration.tap, maximumExits: configuration.maximumExits)
     port.checks = configuration.checks
+    port.protection = try MemoryProtection(configuration, image.symbols, layout, port.machine)
     do throws(UnicornError) {
       processor = try GuestProcessor.Processor(
         memory: host.memory, port: port, features: configuration.features, library: unicorn)
@@ -144,13 +147,15 @@ public final class GuestRun {
     let explanations = [
       ("RIP", state.rip), ("RSP", state.general[4]), ("CR2", state.controls.cr2),
     ].map { explain($0, GuestVirtual($1)) }
-    return RunReport(
+    var report = RunReport(
       ending: ending, state: state, recentExits: recent, symbols: image.symbols,
       explanations: explanations, machineCounters: machine, processorCounters: mine,
       tableBytes: tableBytes, liveTables: liveTables, operations: port.operations, fills: fills,
       deliveredEvents: processor.deliveredEvents,
       guestReferences: hardware.guestReferences, secondReferences: hardware.secondReferences,
       walks: hardware.misses, outputBytes: console.byteCount, seconds: seconds)
+    report.protection = port.protection
+    return report
   }
 
   private func explain(_ register: String, _ address: GuestVirtual) -> AddressExplanation {
@@ -234,6 +239,7 @@ extension RunConfiguration {
     configuration.physicalBits = max(46, Int(features.physicalAddressBits))
     configuration.rootLevel = rootLevel
     configuration.mmu = mmu
+    configuration.subpages = protected.isEmpty ? .absent : .present
     configuration.specialRoots = specialRoots
     configuration.keepsWalks = walkCaches
     return configuration

@@ -42,7 +42,7 @@ final class MachinePort: GuestPort {
     didSet { reference = checks == .none ? nil : Reference(machine.configuration) }
   }
   /// Judges every access, once checks are asked for, which is before the guest runs.
-  private var reference: Reference?
+  var reference: Reference?
   private var checkedExits: Int64 = 0
   private var exits: Int64 = 0
   private var level: UInt8 = 0
@@ -50,6 +50,18 @@ final class MachinePort: GuestPort {
   private var watched = WatchedStores()
   /// What the guest asked of its own paging.
   private(set) var operations = PagingOperations()
+  /// What of the guest's memory is protected, and what was written there.
+  var protection = MemoryProtection()
+
+  /// The host frames of pages with protected bytes that the engine may write, each with the linear
+  /// page by which the guest last asked for it.
+  var watchedPages: [HostFrame: GuestVirtual] = [:]
+  /// What the instruction under way stored and is to be put back.
+  var takenBack: [(HostPhysical, [UInt8])] = []
+
+  override var watchesStores: Bool { protection.isOn }
+  override func willStore(_ store: GuestStore) { judgeStore(store) }
+  override func takesBackStep() -> Bool { takeBack() }
 
   init(
     machine: consuming VirtualMachine, on host: SparseHost, console: GuestConsole,
@@ -64,12 +76,12 @@ final class MachinePort: GuestPort {
   }
 
   /// Ends the run for a reason; the first counts.
-  private func end(_ reason: RunEnding) {
+  func end(_ reason: RunEnding) {
     if ending == nil { ending = reason }
     processor?.requestStop()
   }
 
-  private var rip: UInt64 { processor?.instructionPointer ?? 0 }
+  var rip: UInt64 { processor?.instructionPointer ?? 0 }
 
   // MARK: Memory
 
@@ -85,6 +97,7 @@ final class MachinePort: GuestPort {
       machine[registersOf: 0] = registers
     }
     machine.setInstructionPointer(rip, of: 0)
+    if protection.isOn, let answer = watchedPage(request) { return answer }
     let verdict = reference?.expect(
       ReferenceAccess(.virtual(request.address), request.kind, request.privilege), in: machine)
     let outcome = machine.access(0, request.address, request.kind, request.privilege)
@@ -118,6 +131,7 @@ final class MachinePort: GuestPort {
       end(.hostFailure("the access to guest-physical \(hex(address.raw)) makes no progress"))
       return .stop
     case .subpageRefused(let translation):
+      // Pages with protected bytes are answered before.
       end(.hostFailure("the write to \(hex(translation.guestPhysical.raw)) is refused"))
       return .stop
     case .subpageMiss(let address):

@@ -61,6 +61,11 @@ public struct RunConfiguration: Sendable {
   /// How shadow paging makes roots that no table of the guest's stands behind.
   public var specialRoots = MachineConfiguration.SpecialRootKind.tables
 
+  /// What of the guest's memory it may not write.
+  public var protected: [ProtectedPlace] = []
+  /// What a write to protected memory does.
+  public var protectAction = MemoryProtection.Action.report
+
   /// Seconds after which the run ends; `nil` for none.
   public var timeout: Double? = 60
   /// Exits after which the run ends; `nil` for none.

@@ -20,6 +20,8 @@ public enum RunEnding: Hashable, Sendable {
   case violation(String)
   /// The guest did what the processor does not do.
   case unsupported(String)
+  /// The guest wrote to protected memory, and that was to end the run.
+  case protectedWrite
   /// The host could not serve the guest.
   case hostFailure(String)
 }
@@ -36,6 +38,9 @@ public struct RunReport: Sendable {
   public var symbols: SymbolTable
   /// RIP, RSP and CR2, translated.
   public var explanations: [AddressExplanation]
+
+  /// What was written to protected memory and beside it.
+  public var protection = MemoryProtection()
 
   /// KVM's counters of the machine, by their names.
   public var machineCounters: [(MachineCounter, Int64)]
@@ -66,6 +71,7 @@ public struct RunReport: Sendable {
   public var status: Int32 {
     switch ending {
     case .halted: 0
+    case .protectedWrite: 116
     case .violation: 118
     case .guestExit(let value): Int32(truncatingIfNeeded: (value & 0x7F) << 1 | 1)
     case .tripleFault, .unsupported, .hostFailure: 120
@@ -84,6 +90,7 @@ public struct RunReport: Sendable {
     case .waitingForever: "the guest halted with interrupts on and nothing can wake it"
     case .unsupported(let what): "the guest used what the processor does not do: \(what)"
     case .violation(let what): "a check failed: \(what)"
+    case .protectedWrite: "the guest was about to write to protected memory"
     case .hostFailure(let what): what
     }
   }

@@ -9,6 +9,8 @@ public struct SymbolTable: Hashable, Sendable {
   private static let limit: UInt64 = 1 << 20
   private static let nameLimit: UInt64 = 512
   private var symbols: [Symbol] = []
+  /// Where everything that has a name and a size lies in guest-physical memory.
+  private var places: [String: Range<UInt64>] = [:]
 
   /// No names.
   public init() {}
@@ -21,9 +23,14 @@ public struct SymbolTable: Hashable, Sendable {
       else { continue }
       let size: UInt64 = file.is64 ? 24 : 16
       for entry in 0..<min(table.byteCount / size, Self.limit) {
-        guard let symbol = Self.symbol(at: table.offset + entry * size, file, strings, image)
+        guard
+          let (symbol, kind) = Self.symbol(at: table.offset + entry * size, file, strings, image)
         else { continue }
-        symbols.append(symbol)
+        // Functions and plain labels name code; data is found by its name only.
+        if kind == 2 || kind == 0 { symbols.append(symbol) }
+        if symbol.byteCount > 0, let start = file.physicalAddress(of: symbol.address, image) {
+          places[symbol.name] = start..<start + symbol.byteCount
+        }
       }
       break
     }
@@ -32,19 +39,19 @@ public struct SymbolTable: Hashable, Sendable {
 
   private static func symbol(
     at offset: UInt64, _ file: ELFFile, _ strings: ELFFile.Section, _ image: ImageBytes
-  ) -> Symbol? {
+  ) -> (Symbol, kind: UInt8)? {
     do throws(ImageError) {
-      let name = UInt64(try image.word(offset))
+      let start = UInt64(try image.word(offset))
       let info = try image.byte(offset + (file.is64 ? 4 : 12))
       let section = try image.half(offset + (file.is64 ? 6 : 14))
       let address = file.is64 ? try image.long(offset + 8) : UInt64(try image.word(offset + 4))
       let count = file.is64 ? try image.long(offset + 16) : UInt64(try image.word(offset + 8))
-      // Functions and plain labels that are defined in a section.
-      guard info & 0xF == 2 || info & 0xF == 0, section != 0, section < 0xFF00,
-        name != 0, name < strings.byteCount
+      // Data, functions and plain labels that are defined in a section.
+      guard info & 0xF <= 2, section != 0, section < 0xFF00,
+        start != 0, start < strings.byteCount
       else { return nil }
       var bytes: [UInt8] = []
-      var position = strings.offset + name
+      var position = strings.offset + start
       let end = min(strings.offset + strings.byteCount, position + nameLimit)
       while position < end {
         let byte = try image.byte(position)
@@ -53,8 +60,8 @@ public struct SymbolTable: Hashable, Sendable {
         position += 1
       }
       guard !bytes.isEmpty else { return nil }
-      return Symbol(
-        address: address, byteCount: count, name: String(decoding: bytes, as: UTF8.self))
+      let name = String(decoding: bytes, as: UTF8.self)
+      return (Symbol(address: address, byteCount: count, name: name), info & 0xF)
     } catch {
       return nil
     }
@@ -62,6 +69,10 @@ public struct SymbolTable: Hashable, Sendable {
 
   /// Whether there are no names.
   public var isEmpty: Bool { symbols.isEmpty }
+
+  /// Where a function or an object lies in guest-physical memory; `nil` for a name that the file
+  /// does not have, or that has no size.
+  public func place(of name: String) -> Range<UInt64>? { places[name] }
 
   /// The name of the function that holds an address, with the distance from its start:
   /// `main+0x1c`.

@@ -32,8 +32,8 @@ private func multibootHeader(of image: Data) -> Int? {
 @Suite("The guest programs")
 struct GuestsTests {
   private static let everyGuest = [
-    "contexts", "demonstration", "fivelevel", "fork", "measure", "mmio", "modes", "pae", "paging32",
-    "selfmap", "spaces", "stores", "touch",
+    "contexts", "demonstration", "fivelevel", "fork", "measure", "mmio", "modes", "neighbours",
+    "pae", "paging32", "selfmap", "spaces", "stores", "touch",
   ]
 
   @Test("the prebuilt images are the guests, and each has its expected output and status")

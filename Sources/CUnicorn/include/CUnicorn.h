@@ -65,6 +65,7 @@ enum {
   CUNICORN_HOOK_CODE = 1 << 2,
   CUNICORN_HOOK_BLOCK = 1 << 3,
   CUNICORN_HOOK_UNMAPPED = 7 << 4,
+  CUNICORN_HOOK_WRITE = 1 << 11,
   CUNICORN_HOOK_TLB_FILL = 1 << 17,
 };
 
@@ -98,6 +99,8 @@ typedef bool (*cunicorn_on_tlb_fill)(
 typedef void (*cunicorn_on_interrupt)(cunicorn_engine, uint32_t vector, void *);
 typedef void (*cunicorn_on_code)(cunicorn_engine, uint64_t address, uint32_t size, void *);
 typedef bool (*cunicorn_on_unmapped)(
+    cunicorn_engine, int kind, uint64_t address, int size, int64_t value, void *);
+typedef void (*cunicorn_on_write)(
     cunicorn_engine, int kind, uint64_t address, int size, int64_t value, void *);
 typedef uint32_t (*cunicorn_on_in)(cunicorn_engine, uint32_t port, int size, void *);
 typedef void (*cunicorn_on_out)(cunicorn_engine, uint32_t port, int size, uint32_t, void *);
