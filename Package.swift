@@ -160,7 +160,8 @@ let package = Package(
       of: "CommandLineTool", also: ["PagingUnits"], resources: [.copy("Resources")]),
     .testTarget(name: "TidyTests", swiftSettings: house),
     .testTarget(
-      name: "MutationTests", dependencies: ["MachineSimulation", "Mutations"], swiftSettings: house),
+      name: "MutationTests", dependencies: ["MachineSimulation", "Mutations"],
+      swiftSettings: house),
     tests(of: "PageTables", also: ["HostMemory", "MachineEvents", "PagingUnits", "SparseMemory"]),
     tests(
       of: "ShadowMMU",

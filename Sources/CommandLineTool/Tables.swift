@@ -13,7 +13,7 @@ struct Tables: ParsableCommand {
 
         frames.bin   the 4096-byte frames that hold tables, one after another
         frames.json  of each: host frame, index in frames.bin, kind, level, role, guest frame
-        roots.json   of each processor: its EPTP or nCR3, levels, vendor, MAXPHYADDR
+        roots.json   of each processor: its EPTP or nCR3, SPPTP, levels, vendor, MAXPHYADDR
 
         penumbra tables --after Scenarios/faults/large-pages.yaml
         penumbra tables --after some.yaml --export tables

@@ -74,6 +74,27 @@ extension Processor {
   /// How many tables of the guest's there is room for.
   public var tableCapacity: Int { WalkCache.upperCount }
 
+  /// The sub-page permissions of a guest-physical page that are kept between walks.
+  public struct KeptVector: Hashable, Sendable {
+    /// The first guest-physical byte of the page.
+    public var guestPhysical: GuestPhysical
+    /// The root of the extended page tables that they came through.
+    public var root: HostPhysical?
+    /// The vector: bit `2 * i` lets sub-page `i` be written.
+    public var bits: UInt64
+  }
+
+  /// How many vectors of sub-page permissions there is room for.
+  public var vectorCapacity: Int { SubpageCache.count }
+
+  /// The vector of sub-page permissions kept at an index, 0..<vectorCapacity; `nil` where none is.
+  public func keptVector(at index: Int) -> KeptVector? {
+    guard let one = vectors.vector(at: index) else { return nil }
+    return KeptVector(
+      guestPhysical: GuestPhysical(one.address), root: SecondDimension.root(ofTag: one.root),
+      bits: one.bits)
+  }
+
   /// The guest-physical place kept at an index, 0..<placeCapacity; `nil` where none is.
   public func keptPlace(at index: Int) -> KeptPlace? {
     guard let one = walks.physical(at: index) else { return nil }

@@ -36,6 +36,14 @@
     return one.key == address >> 12 + 1 && one.root == root ? one.bits : nil
   }
 
+  /// What is kept at an index, for those who check.
+  func vector(at index: Int) -> (address: UInt64, root: UInt64, bits: UInt64)? {
+    precondition(0 <= index && index < Self.count, "a processor keeps this many vectors")
+    // SAFETY: the index was checked.
+    let one = unsafe vectors[index]
+    return one.key != 0 ? ((one.key - 1) << 12, one.root, one.bits) : nil
+  }
+
   /// Keeps the vector of the page of an address.
   mutating func keep(_ bits: UInt64, of address: UInt64, root: UInt64) {
     isUsed = true

@@ -40,6 +40,28 @@ public enum KeptTranslations {
           + "\(hex(kept.hostPhysical.raw)) between walks, level \(kept.level.depth)")
       if let violation { return violation }
     }
+    return vectorViolation(in: machine, of: number, memory)
+  }
+
+  /// No vector of sub-page permissions that is kept lets more be written than the memslot's map.
+  private static func vectorViolation(
+    in machine: borrowing VirtualMachine, of number: Int, _ memory: ReferenceMemory
+  ) -> Violation? {
+    // The defects of KVM's posted series break the rule.
+    guard machine.configuration.subpageQuirks.isEmpty else { return nil }
+    for index in 0..<machine.vectorCapacity(of: number) {
+      guard let kept = machine.keptVector(at: index, of: number),
+        kept.root == machine.rootFrame(of: number)?.address
+      else { continue }
+      for subpage in 0..<32 as Range<UInt64> where kept.bits >> (2 * subpage) & 1 == 1 {
+        let address = kept.guestPhysical.raw + 128 * subpage
+        guard memory.refusesWrite(address, 1, machine) else { continue }
+        return Violation(
+          "a processor keeps no permission for a sub-page that was taken away",
+          found: "processor \(number) keeps \(hex(kept.bits)) for \(hex(kept.guestPhysical.raw)), "
+            + "sub-page \(subpage) of which may not be written")
+      }
+    }
     return nil
   }
 }

@@ -32,6 +32,8 @@ public struct TableExport: Sendable {
     public let space: AddressSpace
     /// What its hardware walks.
     public let dimension: SecondDimension
+    /// The topmost table of sub-page permissions (SPPTP); `nil` where there is none.
+    public let subpageTable: HostPhysical?
   }
 
   /// The live tables, in the order of their host frames.
@@ -55,9 +57,11 @@ public struct TableExport: Sendable {
     var roots: [Root] = []
     for processor in 0..<machine.configuration.processors {
       guard let dimension = machine.secondDimension(of: processor) else { continue }
+      let subpages = machine.subpageRoot(of: processor)
       roots.append(
         Root(
-          processor: processor, space: machine.addressSpace(of: processor), dimension: dimension))
+          processor: processor, space: machine.addressSpace(of: processor), dimension: dimension,
+          subpageTable: subpages == .none ? nil : machine.tables.arena[subpages].frame.address))
     }
     self.roots = roots
     configuration = machine.configuration
@@ -110,7 +114,7 @@ public struct TableExport: Sendable {
   static func appendMembers(of table: Table, to text: inout TextBuffer) {
     let role = table.role
     text.append("\"kind\":")
-    text.append(role.isDirect ? "\"direct\"" : "\"shadow\"")
+    text.appendQuoted(role.isSubpageTable ? "spp" : role.isDirect ? "direct" : "shadow")
     text.append(",\"level\":")
     text.appendDecimal(UInt64(role.level.depth))
     text.append(",\"guest_frame\":")
@@ -145,6 +149,12 @@ public struct TableExport: Sendable {
     text.appendDecimal(UInt64(configuration.rootLevel.depth))
     text.append(",\"physical_bits\":")
     text.appendDecimal(UInt64(configuration.physicalBits))
+    text.append(",\"sppt\":")
+    if let table = root.subpageTable {
+      text.appendQuotedHex(table.raw)
+    } else {
+      text.append("null")
+    }
     text.append(",\"execute_only\":")
     text.appendTruth(configuration.vendor == .intel && configuration.executeOnly == .present)
   }

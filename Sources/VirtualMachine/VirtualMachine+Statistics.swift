@@ -86,6 +86,20 @@ extension VirtualMachine {
     unsafe processor(number).pointee.hardware.keptPlace(at: index)
   }
 
+  /// How many vectors of sub-page permissions a processor keeps at most.
+  public func vectorCapacity(of number: Int) -> Int {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.vectorCapacity
+  }
+
+  /// The vector of sub-page permissions that a processor keeps; `nil` where none is.
+  public func keptVector(
+    at index: Int, of number: Int
+  ) -> HardwareModel.Processor.KeptVector? {
+    // SAFETY: the processor is the caller's own.
+    unsafe processor(number).pointee.hardware.keptVector(at: index)
+  }
+
   /// How many tables of the guest's a processor keeps between walks at most.
   public func tableCapacity(of number: Int) -> Int {
     // SAFETY: the processor is the caller's own.
