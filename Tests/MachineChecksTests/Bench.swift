@@ -99,17 +99,20 @@ struct Bench: ~Copyable {
   ) -> (outcome: AccessOutcome, verdict: ReferenceVerdict, violation: Violation?) {
     let verdict = reference.expect(access, in: machine)
     let outcome: AccessOutcome
+    let count = UInt64(access.touchedBytes)
     switch access.target {
     case .virtual(let address):
       outcome =
         access.performer == .hypervisor
-        ? machine.emulatedAccess(access.processor, address, access.kind, access.privilege)
-        : machine.access(access.processor, address, access.kind, access.privilege)
+        ? machine.emulatedAccess(
+          access.processor, address, access.kind, access.privilege, byteCount: count)
+        : machine.access(
+          access.processor, address, access.kind, access.privilege, byteCount: count)
     case .physical(let address):
       outcome =
         access.performer == .hypervisor
-        ? machine.emulatedAccess(access.processor, address, access.kind)
-        : machine.access(access.processor, address, access.kind)
+        ? machine.emulatedAccess(access.processor, address, access.kind, byteCount: count)
+        : machine.access(access.processor, address, access.kind, byteCount: count)
     }
     return (outcome, verdict, reference.judge(outcome, of: verdict, in: machine))
   }
