@@ -14,6 +14,21 @@ extension Reference {
   public mutating func judge(
     _ outcome: AccessOutcome, of verdict: ReferenceVerdict, in machine: borrowing VirtualMachine
   ) -> Violation? {
+    let violation = judgeAsMade(outcome, of: verdict, in: machine)
+    guard violation != nil, verdict.isNearSubpages, verdict.access.performer == .processor else {
+      return violation
+    }
+    // A processor whose walk met a protected page left the access to the hypervisor.
+    var access = verdict.access
+    access.performer = .hypervisor
+    var performed = expect(access, in: machine)
+    performed.isNearSubpages = true
+    return judgeAsMade(outcome, of: performed, in: machine) == nil ? nil : violation
+  }
+
+  private mutating func judgeAsMade(
+    _ outcome: AccessOutcome, of verdict: ReferenceVerdict, in machine: borrowing VirtualMachine
+  ) -> Violation? {
     let memory = memory(verdict.addressSpace, machine)
     let ending: ReferenceEnding
     switch outcome {
@@ -137,7 +152,7 @@ extension Reference {
     _ way: ReferenceWay, _ translation: Translation, _ verdict: ReferenceVerdict
   ) -> Bool {
     if way.physical != translation.guestPhysical.raw { return false }
-    if verdict.access.performer == .hypervisor { return true }
+    if isPerformed(translation, verdict) { return true }
     let shift = 12 + 9 * UInt64(translation.level.depth - 1)
     // Shadow tables hold no global mark, and translate by large pages where the guest has no
     // tables.
@@ -145,6 +160,12 @@ extension Reference {
     return (shift <= way.page.shift || isShadow && verdict.mode.levels == 0)
       && (way.page.isGlobal == translation.isGlobal || isShadow)
       && Self.bits(translation.usable) & ~way.permitted == 0
+  }
+
+  /// Whether the hypervisor performed an access: it was to, or the walk met a protected page.
+  private func isPerformed(_ translation: Translation, _ verdict: ReferenceVerdict) -> Bool {
+    verdict.access.performer == .hypervisor
+      || (verdict.isNearSubpages && translation.usable.isEmpty)
   }
 
   private static func bits(_ usable: Translation.Usable) -> UInt8 {
@@ -157,9 +178,7 @@ extension Reference {
     _ translation: Translation, _ verdict: ReferenceVerdict, _ memory: ReferenceMemory,
     _ machine: borrowing VirtualMachine, isRepeatable: Bool
   ) -> Violation? {
-    // A walk that meets a protected page is the hypervisor's to perform.
-    let isPerformed = verdict.isNearSubpages && translation.usable.isEmpty
-    if verdict.access.performer == .hypervisor || isPerformed {
+    if isPerformed(translation, verdict) {
       return emulationViolation(translation, verdict, memory)
     }
     let tables = SecondTables(of: verdict.access.processor, in: machine)

@@ -322,6 +322,9 @@ struct ReferenceWalk {
     for number in verdict.entries.indices {
       let isUnmarked = traveller.unmarked >> UInt64(number) & 1 == 1
       guard isUnmarked || leaf == number else { continue }
+      // What sub-pages refuse stays as it is, before anything is asked of the host.
+      let width = mode.levels == 2 ? 4 : 8
+      if memory.refusesWrite(verdict.entries[number].physical, width, machine) { continue }
       switch memory.answer(verdict.entries[number].physical, writes: true, machine) {
       case .device: continue
       case .place:
@@ -347,6 +350,8 @@ struct ReferenceWalk {
 
   /// Finds out what a guest-physical address leads to.
   mutating func reach(_ physical: UInt64, _ machine: borrowing VirtualMachine) {
+    // A write without a linear address is not eligible, and the hypervisor's to perform.
+    if kind == .write && memory.isProtected(physical, machine) { verdict.isNearSubpages = true }
     let answer = memory.answer(physical, writes: kind == .write, machine)
     verdict.current = ending(answer, physical, machine)
     guard case .place(let host) = answer, !isRefused(physical, machine) else { return }

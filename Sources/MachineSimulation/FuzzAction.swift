@@ -22,6 +22,7 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
   case refuse
   case look
   case interleave
+  case protect
 
   /// How often the action is chosen among the others, in a run that has all of them.
   var weight: UInt64 {
@@ -48,6 +49,7 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
     case .refuse: 3
     case .look: 6
     case .interleave: 4
+    case .protect: 80
     }
   }
 

@@ -222,6 +222,7 @@ extension FuzzGenerator {
 
   /// Something that neither a processor does nor the guest sees.
   private mutating func operationOfOutside() -> Operation {
+    if swarm.protects && chance.chance(1, in: 3) { return .subpage(permission()) }
     switch chance.below(8) {
     case 0: return .zapAll
     case 1:

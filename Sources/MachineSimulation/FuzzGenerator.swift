@@ -71,6 +71,7 @@ struct FuzzGenerator: Sendable {
 
   /// Queues the operations without which nothing else means much: slots, tables, modes.
   private mutating func begin() {
+    if swarm.protects { queue(.subpage(SubpageStep(.enable))) }
     for _ in 0..<swarm.firstSlots { createSlot() }
     chooseTableFrames()
     for processor in 0..<swarm.machine.processors {
@@ -121,6 +122,7 @@ struct FuzzGenerator: Sendable {
     case .refuse: refuse()
     case .look: look()
     case .interleave: interleave()
+    case .protect: protect()
     }
   }
 

@@ -41,6 +41,9 @@ struct FuzzSwarm: Sendable {
   /// Whether mappings go through few frames, so that many share them.
   var isCrowded = false
 
+  /// Whether pages are protected by sub-pages.
+  var protects: Bool { machine.features.contains(.subpages) }
+
   /// Whether anything runs interleaved.
   var hasInterleavings: Bool { weights[FuzzAction.interleave.rawValue] > 0 }
 
@@ -48,7 +51,17 @@ struct FuzzSwarm: Sendable {
   init(_ chance: inout SeededGenerator, _ focus: FuzzConfiguration.Focus?) {
     chooseMachine(&chance)
     chooseMemory(&chance)
+    if focus == .spp {
+      machine.vendor = .intel
+      machine.mmu = .direct
+      machine.features.insert(.subpages)
+    }
     for action in FuzzAction.allCases {
+      // Where nothing can be protected, not even the dice are cast for it.
+      guard action != .protect || protects else {
+        weights.append(0)
+        continue
+      }
       let isLeftOut = action.isOptional && chance.chance(1, in: 3)
       weights.append(isLeftOut ? 0 : action.weight * action.factor(focus))
     }
@@ -74,7 +87,8 @@ struct FuzzSwarm: Sendable {
       : chance.pick([32, 36, 36, 40, 46, 52].filter { $0 <= machine.physicalBits })
     machine.rootLevel = chance.chance(1, in: 4) ? .level5 : .level4
     var features = ScenarioFeatures.standard
-    for (_, feature) in ScenarioFeatures.names where chance.chance(1, in: 5) {
+    for (_, feature) in ScenarioFeatures.names
+    where feature != .subpages && chance.chance(1, in: 5) {
       features.remove(feature)
     }
     machine.features = features

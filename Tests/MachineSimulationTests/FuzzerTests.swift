@@ -133,7 +133,7 @@ struct FuzzerTests {
   @Test("says which emphases are not built yet")
   func focus() {
     let built = FuzzConfiguration.Focus.allCases.filter(\.isBuilt)
-    #expect(built == [.direct, .memslots, .host])
+    #expect(built == [.direct, .spp, .memslots, .host])
   }
 }
 

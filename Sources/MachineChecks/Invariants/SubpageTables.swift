@@ -18,7 +18,7 @@ public enum SubpageTables {
   static func linkedCount(in machine: borrowing VirtualMachine) -> Int {
     var count = 0
     forEachRoot(in: machine) { root, machine in
-      _ = look(at: root, isReached: true, in: machine, counting: &count)
+      _ = look(at: root, isReached: false, in: machine, counting: &count)
       return nil
     }
     return count
