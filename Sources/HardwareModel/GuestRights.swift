@@ -24,7 +24,7 @@ struct SecondRights: OptionSet {
   static let execute = SecondRights(rawValue: 4)
   /// A write needs no dirty bit set in the second dimension any more.
   static let dirty = SecondRights(rawValue: 8)
-  /// A write is judged by sub-pages.
+  /// A write went through because sub-pages let it; the next is judged by them too.
   static let subpages = SecondRights(rawValue: 16)
 
   /// Everything, as without a second dimension.

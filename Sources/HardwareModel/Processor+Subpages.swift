@@ -67,11 +67,10 @@ extension Processor {
     return false
   }
 
-  /// Whether a write goes through by what is kept of its page: the eligible leaf, marked dirty in
-  /// both dimensions, and the vector.
+  /// Whether a write goes through by what is kept of its page: the eligible leaf, which an earlier
+  /// write has made dirty in both dimensions, and the vector.
   func isWritten(_ one: KeptTranslation, _ linear: UInt64, _ access: HardwareAccess) -> Bool {
-    guard access.writes, subpageControls.isEnabled, one.second.contains(.dirty),
-      one.rights.contains(.dirty),
+    guard access.writes, subpageControls.isEnabled,
       mode.usable(access, one.rights, key: one.protectionKey).contains(.write),
       let vector = vectors.vector(of: one.guestPage, root: one.root)
     else { return false }

@@ -1,4 +1,5 @@
 import HardwareModel
+import HostMemory
 import PagingUnits
 import Testing
 
@@ -181,6 +182,51 @@ struct SubpageCachingTests {
     #expect(bench.store(0x5000) == nil)
     #expect(bench.world[second: 0x5000, 1] & 0x300 == 0x300)
     #expect(bench.world[0x5000, 1] & 0x40 != 0)
+  }
+
+  @Test("a user's write is refused where a supervisor's went through by what is kept")
+  func privileges() throws {
+    let bench = try SubpageWorld { Keeping.both.apply(&$0) }
+    bench.vector = SubpageTests.everything
+    // Read-only for the guest, whose CR0.WP is 0.
+    bench.world.registers.cr0 &= ~(1 << 16)
+    bench.world[0x5000, 1] = 0x5000 | 0x65
+    var processor = bench.world.processor { Keeping.both.apply(&$0) }
+    processor.subpageControls = bench.controls
+    func write(_ privilege: Privilege) -> HardwareOutcome {
+      processor.translate(
+        GuestVirtual(0x5000), .write, privilege, bench.world.registers,
+        through: bench.world.dimension)
+    }
+    for _ in 0..<2 {
+      #expect(write(.supervisor).translation != nil)
+      #expect(write(.user).errorCode == 7)
+    }
+  }
+
+  @Test("a vector that came through one root says nothing of another's page")
+  func roots() throws {
+    let bench = try SubpageWorld(.off) { Keeping.both.apply(&$0) }
+    bench.vector = 1
+    var processor = bench.world.processor { Keeping.both.apply(&$0) }
+    guard case .ept(let eptp) = bench.world.dimension else { return }
+    // The other root has the same tables of EPT below it, and empty ones of sub-pages.
+    let memory = bench.world.memory
+    let other = bench.world.hostFrame()
+    let entry = memory.entry(at: HostPhysical(eptp & ~0xFFF))
+    memory.setEntry(entry, at: HostPhysical(other))
+    let dimensions = [bench.world.dimension, .ept(eptp: other | eptp & 0xFFF)]
+    let pointers = [bench.controls.pointer, bench.world.hostFrame()]
+    func write(_ which: Int) -> HardwareOutcome {
+      processor.subpageControls = SubpageControls(pointer: pointers[which])
+      return processor.translate(
+        GuestVirtual(0x5000), .write, .supervisor, bench.world.registers,
+        through: dimensions[which])
+    }
+    for _ in 0..<2 {
+      #expect(write(0).translation != nil)
+      #expect(write(1).subpageQualification == SubpageTests.miss)
+    }
   }
 
   @Test("the guest's own rules come first", arguments: [false, true])
