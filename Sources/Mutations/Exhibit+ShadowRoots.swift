@@ -14,7 +14,10 @@
         Exhibit(
           .promotedWhileUnsync, "promoted-while-unsync",
           "A page table out of sync stays when the guest makes a directory of it.",
-          in: "ShadowMMU/ShadowMMU+Pages.swift"),
+          in: "ShadowMMU/ShadowMMU+Pages.swift",
+          equivalent:
+            "a directory is tracked, so that every store to it reaches all its shadows"
+        ),
         Exhibit(
           .deferredFlushForgotten, "deferred-flush-forgotten-by-write-protect", catalogued: "SY-02",
           "What synchronization drops, processors keep.",
@@ -50,7 +53,8 @@
         Exhibit(
           .prefetchTakesTablesOutOfSync, "prefetch-takes-tables-out-of-sync",
           "A guess takes a page table out of sync.",
-          in: "ShadowMMU/ShadowMMU+Frames.swift"),
+          in: "ShadowMMU/ShadowMMU+Frames.swift",
+          equivalent: "what is out of sync without need is brought up to date like the rest"),
         Exhibit(
           .syncWithoutProtection, "sync-without-protection",
           "Tables are brought up to date while the guest may write to them.",
@@ -134,7 +138,8 @@
         Exhibit(
           .onlyFirstPrevRootChecked, "only-first-prev-root-checked", catalogued: "RT-03",
           "Of the roots that are kept, the first says whether all are obsolete.",
-          in: "ShadowMMU/ShadowMMU+Roots.swift"),
+          in: "ShadowMMU/ShadowMMU+Roots.swift",
+          equivalent: "a root that was kept is judged again before it is used"),
         Exhibit(
           .cr3NotValidatedOnSet, "cr3-not-validated-on-set", catalogued: "RT-01",
           "A root is shadowed wherever it lies.",

@@ -14,6 +14,8 @@ extension ShadowMMU {
     _ pending: inout PendingZap, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
     _ process: borrowing HostAddressSpace
   ) -> ShadowPageID {
+    precondition(
+      role.quadrant == 0 || role.hasShortEntries, "only tables of 4-byte entries have parts")
     if let found = find(frame, role, state, &pending, tables, slots, process) {
       tables.tap.record(.getPage(tables.record(of: found), .existing))
       return found

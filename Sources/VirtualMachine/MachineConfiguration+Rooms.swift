@@ -63,6 +63,13 @@ extension MachineConfiguration {
     return options
   }
 
+  /// How many levels KVM gives a direct root where the host has at most `most`: under EPT four are
+  /// enough for 48 bits of the guest's, NPT is as deep as the host's own tables (KVM:
+  /// `kvm_mmu_get_tdp_level`).
+  public func fittingRootLevel(atMost most: Level) -> Level {
+    vendor == .intel && guestPhysicalBits <= 48 ? min(most, .level4) : most
+  }
+
   var hardwareFeatures: ProcessorFeatures {
     var features = ProcessorFeatures()
     features.vendor = vendor == .intel ? .intel : .amd
