@@ -82,7 +82,10 @@ extension VirtualMachine {
     let judged = Mutation.refusalJudgesFirstByte.isActive ? 1 : byteCount
     let isPermitted = permitsStore(at: address, byteCount: judged, in: space)
     tables.lock.unlockShared()
-    if isPermitted && !subpages.isOn(.refusesUnasked) && !subpages.isOn(.fillsOnePage) {
+    // Where a defect switched protection off, nobody judges what is armed.
+    let isJudged =
+      subpages.isEnabled && !subpages.isOn(.refusesUnasked) && !subpages.isOn(.fillsOnePage)
+    if isPermitted && isJudged {
       return linear == nil ? performed(number, perform) : nil
     }
     return .subpageRefused(
