@@ -80,6 +80,13 @@ static void top_entries_are_kept(volatile uint64_t *top, uintptr_t at, uintptr_t
   *top = entry;
   invalidate_page(at);
   CHECK_FAULT(attempt_read(at), 0, at);
+  // Nor do writes of the other registers read them, with the values that are there, or of CR0.WP.
+  write_cr0(read_cr0());
+  write_cr4(read_cr4());
+  write_msr(EFER, read_msr(EFER));
+  write_cr0(read_cr0() ^ CR0_WP);
+  write_cr0(read_cr0() ^ CR0_WP);
+  CHECK_FAULT(attempt_read(at), 0, at);
 
   // Bits 1 and 2 are reserved here: the load is refused and CR3 stays.
   volatile uint64_t *other = (volatile uint64_t *)frame_allocate();
