@@ -73,7 +73,7 @@ func cases(counting: Bool) -> [(key: String, make: () -> Case)] {
         }
       ))
   }
-  return made + shadowCases()
+  return made + shadowCases() + subpageCases()
 }
 
 let arguments = CommandLine.arguments
