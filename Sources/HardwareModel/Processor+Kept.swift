@@ -14,6 +14,9 @@ extension Processor {
     public var level: Level
     /// Whether a write would go through without a walk, if the guest's own rules permit one.
     public var isWritable: Bool
+    /// Whether the entries that linear addresses are translated by permit writes, the dirty bit
+    /// aside.
+    public var isLinearlyWritable: Bool
     /// Whether a fetch would be permitted by the second dimension.
     public var isExecutable: Bool
     /// Whether it serves every PCID.
@@ -38,6 +41,7 @@ extension Processor {
       linear: GuestVirtual(one.linear), guestPhysical: GuestPhysical(one.guestPage),
       hostPhysical: HostPhysical(one.hostPage), level: one.level,
       isWritable: one.ready.contains(.write),
+      isLinearlyWritable: one.rights.contains(.write),
       isExecutable: one.ready.contains(.fetch), isGlobal: one.rights.contains(.global),
       pcid: one.pcid,
       identifier: one.identifier, root: SecondDimension.root(ofTag: one.root))

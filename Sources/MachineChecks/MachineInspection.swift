@@ -35,7 +35,9 @@ public enum MachineInspection {
     in machine: borrowing VirtualMachine, _ extent: Extent = .everything
   ) -> Violation? {
     if machine.configuration.mmu == .shadow {
-      return ShadowTables.violation(in: machine) ?? MemslotOrder.violation(in: machine)
+      return ShadowTables.violation(in: machine) ?? ShadowRoots.violation(in: machine)
+        ?? ShadowDerivation.violation(in: machine) ?? ShadowTranslations.violation(in: machine)
+        ?? MemslotOrder.violation(in: machine)
     }
     if let violation = Rest.violation(in: machine) ?? ListedTables.violation(in: machine)
       ?? TableFrames.violation(in: machine) ?? EveryEntryInvariant.violation(in: machine)

@@ -69,10 +69,15 @@ extension Reference {
       return isLawfulAgain(ending, verdict, memory, machine)
         ? nil : unlawful("\(ending)", verdict)
     }
-    if case .pageFault = ending, let linear = verdict.linear,
-      verdict.access.performer == .processor
+    if case .pageFault(let code) = ending, let linear = verdict.linear,
+      verdict.access.performer == .processor,
+      // A fault on what is not there, or has a reserved bit, leaves the shadow tables as they are
+      // (KVM: `kvm_inject_emulated_page_fault`).
+      configuration.mmu == .direct || code & 9 == 1
     {
       let mode = verdict.mode
+      overwritten.forget(
+        .linearAddress(GuestVirtual(linear)), mode, by: verdict.access.processor)
       remembered[verdict.access.processor].forgetPath(
         linear, RememberedWalks.Space(mode), shift: mode.shift)
     }
@@ -92,7 +97,9 @@ extension Reference {
     _ machine: borrowing VirtualMachine
   ) -> Bool {
     // Nowhere else does a walk read an entry in which its own accessed bit is reserved.
-    guard verdict.mode.isAMD && verdict.mode.levels == 3 else { return false }
+    guard verdict.mode.isAMD && verdict.mode.levels == 3, configuration.mmu == .direct else {
+      return false
+    }
     let width = 8
     let isMarked = verdict.entries.contains { entry in
       let found = memory.bytes(width, at: entry.host, machine) ?? entry.value

@@ -8,8 +8,9 @@ extension Reference {
   public mutating func invalidated(
     _ processor: Int, _ what: Invalidation, in machine: borrowing VirtualMachine
   ) {
-    remembered[processor].forget(
-      what, ReferenceMode(machine[registersOf: processor], configuration))
+    let mode = ReferenceMode(machine[registersOf: processor], configuration)
+    remembered[processor].forget(what, mode)
+    if configuration.mmu == .shadow { overwritten.forget(what, mode, by: processor) }
   }
 
   /// A register that an instruction of the guest wrote.

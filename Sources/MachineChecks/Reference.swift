@@ -1,4 +1,4 @@
-import PagingUnits
+public import PagingUnits
 public import VirtualMachine
 
 /// What accesses must come to, computed the slow obvious way from first principles: guest tables
@@ -31,12 +31,15 @@ public struct Reference: Sendable {
   public private(set) var openVerdicts = 0
   let configuration: MachineConfiguration
   var remembered: [RememberedWalks]
+  /// What was overwritten, for machines with shadow paging.
+  var overwritten: OverwrittenEntries
   private var memories: [ReferenceMemory?] = [nil, nil]
 
   /// A reference for a machine that has not run yet.
   public init(_ configuration: MachineConfiguration) {
     self.configuration = configuration
     remembered = Array(repeating: RememberedWalks(), count: configuration.processors)
+    overwritten = OverwrittenEntries(processors: configuration.processors)
   }
 
   /// What an access that is about to be made may lawfully come to; changes nothing in the machine.
@@ -57,9 +60,35 @@ public struct Reference: Sendable {
       var walk = ReferenceWalk(
         ReferenceVerdict(access, mode, addressSpace, linear: linear), memory, configuration)
       guard let linear else { return walk.verdict }
-      walk.walk(linear, remembered[access.processor], configuration, machine)
+      walk.walk(linear, remembered[access.processor], overwritten, configuration, machine)
       if walk.verdict.isOpen { openVerdicts += 1 }
       return walk.verdict
+    }
+  }
+
+  /// Takes note of guest memory that somebody is about to store to, whoever it is.
+  ///
+  /// Only machines with shadow paging need it: their tables serve processors that did not build
+  /// them. Without it, what another processor's walk left in a table out of sync is a violation.
+  ///
+  /// - Parameters:
+  ///   - byteCount: how many bytes.
+  ///   - address: where they start.
+  ///   - space: by which memslots.
+  ///   - machine: the machine, in which the bytes are the old ones.
+  public mutating func willStore(
+    _ byteCount: Int, at address: GuestPhysical, in space: AddressSpace,
+    of machine: borrowing VirtualMachine
+  ) {
+    guard configuration.mmu == .shadow, byteCount > 0 else { return }
+    let memory = memory(space, machine)
+    let first = address.raw & ~7
+    for number in 0...(address.raw & 7 + UInt64(byteCount) - 1) >> 3 {
+      let (place, isBeyond) = first.addingReportingOverflow(number << 3)
+      if isBeyond { return }
+      if let host = memory.hostAddress(place), let word = memory.bytes(8, at: host, machine) {
+        overwritten.note(word, at: host)
+      }
     }
   }
 

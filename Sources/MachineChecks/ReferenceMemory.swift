@@ -69,6 +69,11 @@ struct ReferenceMemory {
     return nil
   }
 
+  /// Where a guest-physical byte lies in the host process; `nil` where no slot is.
+  func hostAddress(_ physical: UInt64) -> UInt64? {
+    slot(physical).map { $0.hostAddress.raw + (physical - $0.baseFrame.number << 12) }
+  }
+
   /// What an access to a guest-physical byte comes to.
   func answer(
     _ physical: UInt64, writes: Bool, _ machine: borrowing VirtualMachine

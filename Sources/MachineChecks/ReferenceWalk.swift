@@ -20,6 +20,10 @@ struct ReferenceWalk {
   /// Whether reading the guest's tables counts as writing them (SDM volume 3C, "Accessed and Dirty
   /// Flags for EPT"; APM volume 2, "Nested Table Walk").
   private let readsCountAsWrites: Bool
+  /// Whether shadow tables translate in the place of the guest's.
+  private let isShadow: Bool
+  /// Whether the entry that was read last may not be read now.
+  private var isHidden = false
   private var isEmulated: Bool { verdict.access.performer == .hypervisor }
   private var mode: ReferenceMode { verdict.mode }
   private var kind: AccessKind { verdict.access.kind }
@@ -30,8 +34,9 @@ struct ReferenceWalk {
   ) {
     self.verdict = verdict
     self.memory = memory
+    isShadow = configuration.mmu == .shadow
     readsCountAsWrites =
-      verdict.access.performer == .processor
+      verdict.access.performer == .processor && configuration.mmu == .direct
       && (configuration.vendor == .amd || configuration.accessedDirty == .present)
   }
 
@@ -40,10 +45,11 @@ struct ReferenceWalk {
   /// Finds out what a linear address may lead to.
   mutating func walk(
     _ linear: UInt64, _ remembered: borrowing RememberedWalks,
-    _ configuration: MachineConfiguration, _ machine: borrowing VirtualMachine
+    _ overwritten: borrowing OverwrittenEntries, _ configuration: MachineConfiguration,
+    _ machine: borrowing VirtualMachine
   ) {
     let space = RememberedWalks.Space(mode)
-    if configuration.translationSets > 0 && !isEmulated {
+    if (configuration.translationSets > 0 || isShadow) && !isEmulated {
       addKept(linear, space, remembered, machine)
     }
     if mode.levels == 0 {
@@ -63,11 +69,15 @@ struct ReferenceWalk {
     var travellers = [Traveller(table: root, isCurrent: true)]
     let top = depth
     while depth >= 1 {
-      if depth < top && configuration.keepsWalks == .present && !isEmulated {
+      // Shadows of upper tables are always in step.
+      if depth < top && configuration.keepsWalks == .present && !isEmulated && !isShadow {
         join(&travellers, linear, depth, space, remembered)
       }
       var next: [Traveller] = []
       for traveller in travellers {
+        if isShadow && depth == 1 && !isEmulated {
+          addOverwritten(traveller, linear, overwritten, machine)
+        }
         guard let below = step(traveller, linear, depth, machine) else { continue }
         let isKnown = next.contains {
           $0.table == below.table && $0.rights == below.rights && $0.unmarked == below.unmarked
@@ -86,7 +96,7 @@ struct ReferenceWalk {
   ) -> UInt64? {
     let index = linear >> 30 & 3
     var pointer = mode.registers.pdptes[Int(index)]
-    if mode.isAMD && !isEmulated {
+    if mode.isAMD && !isEmulated && !isShadow {
       let place = mode.registers.cr3 & 0xFFFF_FFE0 + index * 8
       guard let (_, entry) = read(place, isCurrent: true, machine) else { return nil }
       pointer = entry
@@ -115,17 +125,45 @@ struct ReferenceWalk {
   ) {
     var kept: [RememberedWalks.Page] = []
     remembered.forEachPage(linear, space) { kept.append($0) }
-    for page in kept {
-      if kind == .write && !page.isDirty { continue }
-      guard mode.refusal(kind, privilege, page.rights, key: page.key) == nil else { continue }
-      let physical = page.address | linear & (1 << page.shift - 1)
-      guard case .place(let host) = memory.answer(physical, writes: kind == .write, machine)
-      else { continue }
-      if isRefused(physical, machine) { continue }
-      verdict.ways.append(
-        ReferenceWay(
-          page: page, physical: physical, host: host, permitted: permitted(page), isWalk: false,
-          bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
+    for page in kept { addStill(page, linear, machine) }
+  }
+
+  /// Adds a translation that may still be in use.
+  private mutating func addStill(
+    _ page: RememberedWalks.Page, _ linear: UInt64, _ machine: borrowing VirtualMachine
+  ) {
+    if kind == .write && !page.isDirty { return }
+    guard mode.refusal(kind, privilege, page.rights, key: page.key) == nil else { return }
+    let physical = page.address | linear & (1 << page.shift - 1)
+    guard case .place(let host) = memory.answer(physical, writes: kind == .write, machine)
+    else { return }
+    if isRefused(physical, machine) { return }
+    verdict.ways.append(
+      ReferenceWay(
+        page: page, physical: physical, host: host, permitted: permitted(page), isWalk: false,
+        bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
+  }
+
+  /// Adds what a page table said since the processor last had to forget the address: its shadow may
+  /// be out of sync.
+  private mutating func addOverwritten(
+    _ traveller: Traveller, _ linear: UInt64, _ overwritten: borrowing OverwrittenEntries,
+    _ machine: borrowing VirtualMachine
+  ) {
+    guard !overwritten.isEmpty else { return }
+    let place = traveller.table | mode.entryOffset(linear, 1)
+    guard let host = memory.hostAddress(place) else { return }
+    var old: [UInt64] = []
+    overwritten.forEach(
+      at: host, byteCount: Int(mode.entryByteCount), linear, verdict.access.processor, mode
+    ) { entry in
+      if !old.contains(entry) { old.append(entry) }
+    }
+    for entry in old where entry & 0x21 == 0x21 && !mode.isMalformed(entry, 1) {
+      let page = RememberedWalks.Page(
+        address: mode.page(entry, 1), shift: 12, rights: traveller.rights.narrowed(by: entry),
+        key: 0, isDirty: entry >> 6 & 1 == 1, isGlobal: false)
+      addStill(page, linear, machine)
     }
   }
 
@@ -152,6 +190,7 @@ struct ReferenceWalk {
   private mutating func read(
     _ place: UInt64, isCurrent: Bool, _ machine: borrowing VirtualMachine
   ) -> (number: Int, value: UInt64)? {
+    isHidden = false
     guard verdict.entries.count < 60 else {
       verdict.isOpen = true
       return nil
@@ -160,13 +199,28 @@ struct ReferenceWalk {
     guard case .place(let host) = answer else {
       // The hypervisor takes a table that it cannot read for one that is not there (KVM:
       // `FNAME(walk_addr_generic)`).
-      if isCurrent { verdict.current = isEmulated ? absentTable : ending(answer, place, machine) }
-      return nil
+      if isCurrent {
+        verdict.current = isEmulated || isShadow ? absentTable : ending(answer, place, machine)
+      }
+      return isShadow && !isEmulated ? hidden(place, machine) : nil
     }
     if memory.isProtected(place, machine) { verdict.isNearSubpages = true }
     let width = mode.levels == 2 ? 4 : 8
     // What cannot be read is not there either: the answer would not have been a place.
     let value = memory.bytes(width, at: host, machine) ?? 0
+    verdict.entries.append(ReferenceEntry(physical: place, host: host, value: value))
+    return (verdict.entries.count - 1, value)
+  }
+
+  /// An entry that nobody may read now, which a shadow has followed while somebody could; `nil`
+  /// when it is lost.
+  private mutating func hidden(
+    _ place: UInt64, _ machine: borrowing VirtualMachine
+  ) -> (number: Int, value: UInt64)? {
+    guard let host = memory.hostAddress(place),
+      let value = memory.bytes(mode.levels == 2 ? 4 : 8, at: host, machine)
+    else { return nil }
+    isHidden = true
     verdict.entries.append(ReferenceEntry(physical: place, host: host, value: value))
     return (verdict.entries.count - 1, value)
   }
@@ -197,6 +251,8 @@ struct ReferenceWalk {
     guard let (number, entry) = read(place, isCurrent: traveller.isCurrent, machine) else {
       return nil
     }
+    var traveller = traveller
+    if isHidden { traveller.isCurrent = false }
     if entry & 1 == 0 || mode.isMalformed(entry, depth) {
       if traveller.isCurrent { _ = fault(entry & 1 == 0 ? 0 : 9) }
       return nil
@@ -244,7 +300,9 @@ struct ReferenceWalk {
       return
     }
     let physical = page.address | offset
-    if isEmulated {
+    if isEmulated || isShadow {
+      if !isEmulated { addStillThere(page, physical, traveller, leaf, machine) }
+      if !traveller.isCurrent { return }
       endEmulation(at: page, physical, traveller, leaf, machine)
       return
     }
@@ -265,6 +323,16 @@ struct ReferenceWalk {
         marked: traveller.unmarked, dirtied: leaf, passed: traveller.passed,
         isCurrent: traveller.isCurrent,
         bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
+  }
+
+  /// Adds the translation of a walk that has nothing to mark: a shadow entry may have it already,
+  /// so that nobody reads the guest's tables.
+  private mutating func addStillThere(
+    _ page: RememberedWalks.Page, _ physical: UInt64, _ traveller: Traveller, _ leaf: Int?,
+    _ machine: borrowing VirtualMachine
+  ) {
+    guard traveller.unmarked == 0, leaf == nil else { return }
+    addStill(page, page.address | physical & (1 << page.shift - 1), machine)
   }
 
   /// Whether the entries may be marked, where that is an access of its own: from the top down, so
@@ -296,7 +364,9 @@ struct ReferenceWalk {
   /// same entry is to be marked again, it is not what was read, the walk starts over, and finds the
   /// bit reserved.
   private mutating func spoilsDirectory(_ traveller: Traveller, _ leaf: Int?) -> Bool {
-    guard mode.isAMD && mode.levels == 3 && !isEmulated, let pointer = verdict.entries.first else {
+    guard mode.isAMD && mode.levels == 3 && !isEmulated && !isShadow,
+      let pointer = verdict.entries.first
+    else {
       return false
     }
     let spoiling = verdict.entries.indices.filter {
@@ -344,7 +414,7 @@ struct ReferenceWalk {
     verdict.ways.append(
       ReferenceWay(
         page: page, physical: physical, host: host, permitted: permitted(page), marked: marked,
-        dirtied: dirtied, isCurrent: true,
+        dirtied: dirtied, passed: traveller.passed, isCurrent: true,
         bytes: memory.bytes(verdict.access.byteCount, at: host, machine)))
   }
 

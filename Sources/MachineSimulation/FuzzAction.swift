@@ -1,3 +1,5 @@
+import VirtualMachine
+
 /// What the fuzzer can decide to do next; one action may be several operations.
 enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
   case accessVirtual
@@ -23,6 +25,9 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
   case look
   case interleave
   case protect
+  case storeToTable
+  case mapTable
+  case trim
 
   /// How often the action is chosen among the others, in a run that has all of them.
   var weight: UInt64 {
@@ -50,6 +55,17 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
     case .look: 6
     case .interleave: 4
     case .protect: 80
+    case .storeToTable: 40
+    case .mapTable: 12
+    case .trim: 2
+    }
+  }
+
+  /// Whether it means anything to a machine that translates so.
+  func isUseful(under mmu: MachineConfiguration.TranslationKind) -> Bool {
+    switch self {
+    case .trim: mmu == .shadow
+    default: true
     }
   }
 
@@ -59,6 +75,11 @@ enum FuzzAction: Int, Hashable, Sendable, CaseIterable {
     case (.memslots, .createSlot), (.memslots, .deleteSlot), (.memslots, .moveSlot),
       (.memslots, .flagSlot):
       8
+    case (.shadow, .storeToTable), (.shadow, .mapTable): 4
+    case (.shadow, .changeEntry), (.shadow, .loadCR3), (.shadow, .invalidatePage),
+      (.shadow, .invalidateContext), (.shadow, .switchMode), (.shadow, .changeRegister),
+      (.shadow, .trim):
+      2
     case (.host, .changeHost): 6
     case (.host, .refuse): 3
     case (.direct, .accessPhysical), (.direct, .zapAll), (.direct, .evict): 3

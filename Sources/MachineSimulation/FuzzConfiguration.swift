@@ -20,8 +20,8 @@ public struct FuzzConfiguration: Hashable, Sendable {
     /// Whether what it looks at exists.
     public var isBuilt: Bool {
       switch self {
-      case .direct, .spp, .memslots, .host: true
-      case .shadow, .nested, .private: false
+      case .shadow, .direct, .spp, .memslots, .host: true
+      case .nested, .private: false
       }
     }
   }

@@ -1,4 +1,5 @@
 import PagingUnits
+import VirtualMachine
 
 /// Slots, and what the host does behind them.
 extension FuzzGenerator {
@@ -28,7 +29,10 @@ extension FuzzGenerator {
     change.isReadOnly = !picture.slots.isEmpty && chance.chance(swarm.readOnlyPart, in: 16)
     change.logsWrites = chance.chance(1, in: 12)
     change.space = chance.pick(swarm.spaces)
-    if chance.chance(1, in: 12), let other = picture.slots.randomSlot(&chance) {
+    if chance.chance(1, in: 12), let other = picture.slots.randomSlot(&chance),
+      // Under shadow paging a guest's table is watched by its address, and by that alone.
+      swarm.machine.mmu == .direct
+    {
       change.sharing = other.id
       change.byteCount = other.byteCount
     }

@@ -150,13 +150,13 @@ extension FuzzGenerator {
     for _ in 0..<(1 + chance.below(2)) { queue(.access(access(processor, near(entry)))) }
   }
 
-  private mutating func near(_ entry: GuestPicture.Entry) -> AccessStep.Address {
+  mutating func near(_ entry: GuestPicture.Entry) -> AccessStep.Address {
     // Below an upper entry most linear addresses lead nowhere: the first pages do.
     let reach = min(UInt64(1) << entry.shape.shift(entry.depth), 0x8000)
     return .virtual(GuestVirtual(entry.linear &+ chance.below(reach) & ~7))
   }
 
-  private mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
+  mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
     switch chance.below(8) {
     case 0: return maker.spoiled(entry.value, entry.shape, &chance)
     case 1: return picture.entries.pick(&chance)?.value ?? 0
@@ -181,7 +181,7 @@ extension FuzzGenerator {
   }
 
   /// Queues what makes a processor forget an entry.
-  private mutating func invalidate(_ entry: GuestPicture.Entry, on processor: Int) {
+  mutating func invalidate(_ entry: GuestPicture.Entry, on processor: Int) {
     let now = picture.processors[processor]
     switch chance.below(6) {
     case 0:

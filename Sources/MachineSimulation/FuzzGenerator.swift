@@ -16,6 +16,8 @@ struct FuzzGenerator: Sendable {
   let maker: GuestEntryMaker
   /// The frames in which tables lie, mostly.
   var tableFrames: [UInt64] = []
+  /// The slot that has the device.
+  private var deviceOwner: UInt32?
   private let totalWeight: UInt64
   private var pending: [Operation] = []
   private var nextPending = 0
@@ -63,8 +65,21 @@ struct FuzzGenerator: Sendable {
 
   /// Queues an operation.
   mutating func queue(_ operation: Operation) {
+    let operation = withoutAliases(operation)
     picture.note(operation)
     pending.append(operation)
+  }
+
+  /// The operation, with memory of its own for a slot that would show the device's frames a second
+  /// time: shadow paging watches a guest's table by its address, and by that alone.
+  private mutating func withoutAliases(_ operation: Operation) -> Operation {
+    guard swarm.machine.mmu == .shadow, case .memslot(var change) = operation,
+      change.backing == .device
+    else { return operation }
+    let owner = UInt32(change.id) | UInt32(change.space.rawValue) << 16
+    if deviceOwner == nil { deviceOwner = owner }
+    if deviceOwner != owner { change.backing = .anonymous }
+    return .memslot(change)
   }
 
   // MARK: Deciding
@@ -123,6 +138,9 @@ struct FuzzGenerator: Sendable {
     case .look: look()
     case .interleave: interleave()
     case .protect: protect()
+    case .storeToTable: storeToTable()
+    case .mapTable: mapTable()
+    case .trim: queue(.trim(1 + chance.below(24)))
     }
   }
 
@@ -161,6 +179,9 @@ struct FuzzGenerator: Sendable {
 
   private mutating func look() {
     switch chance.below(4) {
+    case 0 where swarm.machine.mmu == .shadow:
+      let level: Level? = chance.chance(1, in: 2) ? nil : Level(1 + chance.below(5))
+      queue(.shadowEntry(processor: processor(), GuestVirtual(linear()), level))
     case 0:
       let level: Level? = chance.chance(1, in: 2) ? nil : Level(1 + chance.below(5))
       queue(.tableEntry(GuestPhysical(physical()), level, chance.pick(swarm.spaces)))

@@ -50,6 +50,7 @@ struct FuzzSwarm: Sendable {
   /// The choices of a run.
   init(_ chance: inout SeededGenerator, _ focus: FuzzConfiguration.Focus?) {
     chooseMachine(&chance)
+    chooseTranslation(&chance, focus)
     chooseMemory(&chance)
     if focus == .spp {
       machine.vendor = .intel
@@ -62,7 +63,8 @@ struct FuzzSwarm: Sendable {
         weights.append(0)
         continue
       }
-      let isLeftOut = action.isOptional && chance.chance(1, in: 3)
+      let isLeftOut =
+        action.isOptional && chance.chance(1, in: 3) || !action.isUseful(under: machine.mmu)
       weights.append(isLeftOut ? 0 : action.weight * action.factor(focus))
     }
     // Many runs without interleavings: threads cost more than all the rest.
@@ -100,6 +102,20 @@ struct FuzzSwarm: Sendable {
     if chance.chance(1, in: 6) { machine.mischief = chance.below(1 << 16) }
   }
 
+  private mutating func chooseTranslation(
+    _ chance: inout SeededGenerator, _ focus: FuzzConfiguration.Focus?
+  ) {
+    let isShadow = chance.chance(1, in: 4)
+    switch focus {
+    case .shadow: machine.mmu = .shadow
+    case .direct, .spp: break
+    default: if isShadow { machine.mmu = .shadow }
+    }
+    guard machine.mmu == .shadow else { return }
+    if chance.chance(1, in: 2) { machine.specialRoots = .localPages }
+    if chance.chance(1, in: 3) { machine.shadowPageLimit = 64 + chance.below(64) }
+  }
+
   private mutating func chooseMemory(_ chance: inout SeededGenerator) {
     let top = UInt64(1) << UInt64(machine.guestPhysicalBits)
     let places: [UInt64] = [
@@ -124,6 +140,11 @@ struct FuzzSwarm: Sendable {
     }
     if backings.isEmpty { backings = [.anonymous] }
     hostActions = Self.some(of: HostAction.allCases, &chance)
+    if machine.mmu == .shadow && backings.contains(.device) {
+      // An entry in a device that may not be written for a while stays unmarked for ever.
+      hostActions.removeAll { $0 == .protectReadOnly }
+      if hostActions.isEmpty { hostActions = [.unmap] }
+    }
     isCrowded = chance.chance(1, in: 2)
   }
 

@@ -43,6 +43,14 @@ struct GuestPicture: Sendable {
     var linear: UInt64
   }
 
+  /// A linear page that was mapped to a page in which a table lies.
+  struct Window: Hashable, Sendable {
+    var linear: UInt64
+    var place: UInt64
+  }
+
+  /// The last windows.
+  private(set) var windows = RecentThings<Window>(limit: 48)
   /// The slots, oldest first.
   private(set) var slots: [Slot] = []
   /// The processors.
@@ -127,6 +135,9 @@ struct GuestPicture: Sendable {
     tables.add(table)
     if table.depth == table.shape.depth { roots.add(table) }
   }
+
+  /// Takes note of a window.
+  mutating func note(_ window: Window) { windows.add(window) }
 
   /// Takes note of an entry.
   mutating func note(_ entry: Entry) { entries.add(entry) }

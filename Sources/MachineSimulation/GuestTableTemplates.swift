@@ -65,6 +65,10 @@ extension FuzzGenerator {
       words.append(maker.perhapsSpoiled(word, shape, &chance))
       let linear = table.linear | (first + number) << shape.shift(table.depth)
       picture.noteMapping(at: shape.canonical(linear))
+      if tableFrames.contains(place & ~0xFFF) {
+        picture.note(
+          GuestPicture.Window(linear: shape.canonical(linear), place: place & ~0xFFF))
+      }
     }
     let place = table.place + first * shape.entryBytes
     queue(.write(GuestPhysical(place), bytes(words, shape)))

@@ -125,7 +125,7 @@ extension Stage {
     let verdict = reference.expect(
       ReferenceAccess(
         processor: step.processor, target, step.kind, privilege,
-        by: step.isEmulated ? .hypervisor : .processor, byteCount: min(count, 8), touching: count),
+        by: performer(of: step), byteCount: min(count, 8), touching: count),
       in: machine)
     let outcome = travel(step, address, count, privilege)
     // The reference knows what is right, and the series' defects are not.
@@ -141,6 +141,12 @@ extension Stage {
       return .success(outcome)
     }
     return .failure(Stop(result: .violation(violation)))
+  }
+
+  /// Who performs an access: under shadow paging the processor has no way past the guest's tables.
+  private func performer(of step: AccessStep) -> ReferenceAccess.Performer {
+    if case .physical = step.address, settings.mmu == .shadow { return .hypervisor }
+    return step.isEmulated ? .hypervisor : .processor
   }
 
   /// Whether the host may lack the frames that an access needs: for tables and small pages, or one
@@ -170,8 +176,14 @@ extension Stage {
   /// Reads or writes the bytes that an access reached.
   private func touch(_ step: AccessStep, _ pieces: [Piece]) -> ReachedMemory {
     var value: UInt64 = 0
+    let space = machine.addressSpace(of: step.processor)
     for piece in pieces {
       let host = piece.place.hostPhysical
+      if step.kind == .write && step.value != nil {
+        reference.willStore(
+          min(piece.count, max(0, 8 - piece.first)), at: piece.place.guestPhysical, in: space,
+          of: machine)
+      }
       for index in 0..<piece.count {
         let place = piece.first + index
         guard place < 8 else { break }

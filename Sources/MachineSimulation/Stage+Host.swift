@@ -1,6 +1,7 @@
 import GuestMemory
 import HostMemory
 import PagingUnits
+import ShadowMMU
 import VirtualMachine
 
 /// The host's half of a stage.
@@ -21,7 +22,26 @@ extension Stage {
     guard !parts.isEmpty else { return .error("ENOENT") }
     var total = Total()
     for part in parts { perform(action, part, &total) }
+    if settings.mmu == .shadow && (action == .unmap || action == .poison) {
+      forgetContents(at: address, byteCount)
+    }
     return total.result
+  }
+
+  /// Says that the contents of pages are lost: tables of the guest's that lay there are none any
+  /// more, as only the VMM knows.
+  private func forgetContents(at address: GuestPhysical, _ byteCount: UInt64) {
+    let last = address.advanced(checking: max(byteCount, 1) - 1) ?? GuestPhysical(.max)
+    for space in AddressSpace.allCases {
+      var cursor = machine.slots.slots(holding: address.frame..<(last.frame + 1), in: space)
+      while let part = machine.slots.next(&cursor) {
+        var frame = part.frames.lowerBound
+        while frame < part.frames.upperBound {
+          machine.changedUnseen(frame, sparing: .nothing)
+          frame = frame + 1
+        }
+      }
+    }
   }
 
   /// What came of a change of several pages.

@@ -1,5 +1,6 @@
 import GuestMemory
 import HostMemory
+import MachineChecks
 import PageTables
 import PagingUnits
 import VirtualMachine
@@ -47,6 +48,7 @@ extension Stage {
     guard address.advanced(checking: UInt64(bytes.bytes.count)) != nil else {
       return .error("EFAULT")
     }
+    reference.willStore(bytes.bytes.count, at: address, in: .normal, of: machine)
     // SAFETY: the array outlives the write.
     let done = unsafe machine.write(bytes.bytes.span.bytes, to: address)
     if done > 0 {

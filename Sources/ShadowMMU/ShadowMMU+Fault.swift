@@ -68,8 +68,12 @@ extension ShadowMMU {
     case .nonCanonical: return .nonCanonical
     case .refused, .contended: return .retry
     }
-    if device == .known { return .emulate(mapping.address) }
     let slot = slots.slot(containing: mapping.frame, in: space, hint: &state.slotHint)
+    if device == .known {
+      if slot == nil { return .emulate(mapping.address) }
+      // The guest has put memory there since and has not said so.
+      statistics.add(to: .pf_taken)
+    }
     var target = ShadowTarget(
       fault: fault, path: walk.path, mapping: mapping, space: space, slot: slot,
       rights: fault.kind == .write || Mutation.cleanPageShadowedWritable.isActive

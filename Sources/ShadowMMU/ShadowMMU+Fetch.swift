@@ -169,9 +169,12 @@ extension ShadowMMU {
     else { return false }
     if level == target.mapping.level { return now == target.mapping.entry }
     if now == step.entry | format.accessedBit { return true }
-    // The marks of tables in read-only slots stay as they are.
-    let slot = slots.slot(containing: step.address.frame, in: target.space)
-    return now == step.entry && slot?.isReadOnly == true
+    // The marks of tables that may not be written stay as they are.
+    guard now == step.entry,
+      let slot = slots.slot(containing: step.address.frame, in: target.space)
+    else { return false }
+    return slot.isReadOnly
+      || process.lookUpMapped(slot.hostAddress(of: step.address.frame), for: .write) == nil
   }
 
   /// The largest level at which guest, slot, host and configuration let the page be mapped (KVM:

@@ -32,6 +32,20 @@ extension ShadowMMU {
     pending.commit(tables)
   }
 
+  /// The guest gets a page fault for an address whose page is there: the current root forgets it,
+  /// as a TLB does (KVM: `kvm_inject_emulated_page_fault`).
+  public func forgetRefused(
+    _ address: GuestVirtual, _ state: inout ShadowState, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory, _ process: borrowing HostAddressSpace
+  ) {
+    state.mmio.forget(address)
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    var pending = PendingZap()
+    forget(address, in: state.root, state, &pending, tables, slots, process)
+    pending.commit(tables)
+  }
+
   /// INVPCID of one address: in the roots of one PCID (KVM: `kvm_mmu_invpcid_gva`).
   public func forget(
     _ address: GuestVirtual, pcid: UInt16, _ state: inout ShadowState,

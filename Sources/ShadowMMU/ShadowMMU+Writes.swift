@@ -30,9 +30,12 @@ extension ShadowMMU {
     defer { tables.lock.unlockExclusive() }
     tables.counters.add(to: .mmu_pte_write)
     var write = GuestWrite(offset: Int(address.pageOffset), count: count)
-    // Half an entry of PAE paging is written: all of it counts.
     if Mutation.halfEntryStoreIgnored.isActive && count == 4 { return }
-    if let role = state.role, role.isPaged, !role.base.hasShortEntries, count == 4 {
+    // Half an entry of PAE paging is written: all of it counts. KVM takes every 4 bytes for such a
+    // half, parts of two entries among them, and drops the first entry alone.
+    if let role = state.role, role.isPaged, !role.base.hasShortEntries, count == 4,
+      write.offset & 7 <= 4
+    {
       write = GuestWrite(offset: write.offset & ~7, count: 8)
     }
     let entry = written(write, address, state, slots, process)
@@ -92,9 +95,11 @@ extension ShadowMMU {
   /// Zaps the shadows of a frame's tables that would be trusted to follow its bytes, which have
   /// changed without a write of the guest's: the VMM wrote them, or the host gave them up.
   ///
-  /// Those out of sync stay: whoever relies on them has them brought up to date.
+  /// Those out of sync are trusted by nobody who has had them brought up to date, and stay if they
+  /// are spared.
   public func changedUnseen(
-    _ frame: GuestFrame, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ frame: GuestFrame, sparing spared: UnseenChange, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory,
     _ host: borrowing HostMemory
   ) {
     guard indirectPages.load(ordering: .sequentiallyConsistent) > 0 else { return }
@@ -103,7 +108,7 @@ extension ShadowMMU {
     var pending = PendingZap()
     var id = tables.arena.nextTable(of: frame, after: .none)
     while id != .none {
-      if tables.hasGuestEntries(id) && !tables.shadow[id].isUnsync {
+      if tables.hasGuestEntries(id) && !(spared == .outOfSync && tables.shadow[id].isUnsync) {
         prepareZap(id, &pending, tables, slots, host)
         id = tables.arena.nextTable(of: frame, after: .none)
       } else {
@@ -137,6 +142,14 @@ extension ShadowMMU {
     pending.commit(tables)
     return wasShadowed
   }
+}
+
+/// What stays when the bytes of a guest's table have changed unseen.
+public enum UnseenChange: Hashable, Sendable {
+  /// Shadows that are out of sync, which may serve old translations as a TLB may.
+  case outOfSync
+  /// None.
+  case nothing
 }
 
 /// Bytes of one page that were written.

@@ -97,6 +97,11 @@ extension VirtualMachine {
       return nil
     case .guestFault(let code):
       unsafe processor.pointee.counters.add(to: .pf_guest)
+      if code.contains(.present) && !code.contains(.reserved) {
+        // SAFETY: the processor is the caller's own.
+        unsafe shadow.forgetRefused(
+          fault.address, &processor.pointee.shadow, tables, slots, process)
+      }
       return .pageFault(errorCode: code.guestCode)
     case .nonCanonical: return .generalProtection
     case .emulate(let address):
@@ -107,7 +112,7 @@ extension VirtualMachine {
     }
   }
 
-  private func tableStore(at address: GuestPhysical, _ number: Int) -> AccessOutcome? {
+  private func tableStore(at address: GuestPhysical, _ number: Int) -> AccessOutcome {
     // SAFETY: the processor is the caller's own.
     let processor = unsafe processor(number)
     switch place(of: address, for: .write, in: unsafe processor.pointee.space) {
@@ -118,8 +123,9 @@ extension VirtualMachine {
           hostPhysical: host, guestPhysical: address, level: .page4K, usable: .read,
           isGlobal: false))
     case .absent, .readOnly: return .device(address)
-    // The host's page went between the fault and now.
-    case .failed: return nil
+    case .failed(.poisoned): return .failed(.poisoned, address)
+    case .failed(.refused): return .failed(.noMemory, address)
+    case .failed: return .failed(.badAddress, address)
     }
   }
 

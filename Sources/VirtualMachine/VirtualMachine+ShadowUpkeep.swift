@@ -5,7 +5,7 @@ import MachineEvents
 import Mutations
 import PageTables
 public import PagingUnits
-import ShadowMMU
+public import ShadowMMU
 import X86Paging
 
 /// What shadow paging does beside accesses: the guest's instructions, and memslots.
@@ -19,22 +19,29 @@ extension VirtualMachine {
     tables.quiet.enter(number)
     adopt(number)
     let registers = unsafe processor.pointee.registers
+    // Without CR4.PCIDE the low bits of CR3 are no PCID, and every root is of PCID 0 (KVM:
+    // `kvm_get_pcid`).
+    let identifies = CR4Layout.contextIdentifiers.isSet(in: registers.cr4)
     switch what {
     case .linearAddress(let address), .linearAddressOf(_, let address):
       unsafe processor.pointee.counters.add(to: .invlpg)
       unsafe shadow.forget(address, &processor.pointee.shadow, tables, slots, process)
+    case .linearAddressIn(_, let address) where !identifies:
+      // SAFETY: the processor is the caller's own.
+      unsafe shadow.forget(address, &processor.pointee.shadow, tables, slots, process)
     case .linearAddressIn(let pcid, let address):
       unsafe shadow.forget(
         address, pcid: pcid, &processor.pointee.shadow, tables, slots, process)
+    case .currentSpace where !identifies, .space where !identifies:
+      // SAFETY: the processor is the caller's own.
+      unsafe shadow.syncCurrent(&processor.pointee.shadow, tables, slots, process)
     case .currentSpace:
-      if CR4Layout.contextIdentifiers.isSet(in: registers.cr4) {
-        let pcid = UInt16(truncatingIfNeeded: registers.cr3 & 0xFFF)
-        unsafe shadow.flush(
-          .space(pcid: pcid), &processor.pointee.shadow, tables, slots, process)
-      } else {
-        unsafe shadow.syncCurrent(&processor.pointee.shadow, tables, slots, process)
-      }
+      let pcid = UInt16(truncatingIfNeeded: registers.cr3 & 0xFFF)
+      // SAFETY: the processor is the caller's own.
+      unsafe shadow.flush(
+        .space(pcid: pcid), &processor.pointee.shadow, tables, slots, process)
     case .space(let pcid):
+      // SAFETY: the processor is the caller's own.
       unsafe shadow.flush(
         .space(pcid: pcid), &processor.pointee.shadow, tables, slots, process)
     case .everything, .allLinear, .allSpaces, .identifier, .identifierExceptGlobal,
@@ -69,11 +76,11 @@ extension VirtualMachine {
   ///
   /// The machine sees no write of the VMM's by itself, as KVM sees none: a table of the guest's
   /// that the VMM writes would be stale for ever. A VMM that writes one says so here.
-  public func changedUnseen(_ frame: GuestFrame) {
+  public func changedUnseen(_ frame: GuestFrame, sparing spared: UnseenChange = .outOfSync) {
     guard configuration.mmu == .shadow else { return }
     operations.lock()
     defer { operations.unlock() }
-    shadow.changedUnseen(frame, tables, slots, process.host)
+    shadow.changedUnseen(frame, sparing: spared, tables, slots, process.host)
     tables.reclaim(to: process.host)
   }
 

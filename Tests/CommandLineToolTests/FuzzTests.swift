@@ -89,7 +89,7 @@ struct FuzzTests {
 
   @Test("refuses what is not built or makes no sense, with 2 and the option's name")
   func refusals() throws {
-    for focus in ["shadow", "nested", "private"] {
+    for focus in ["nested", "private"] {
       let result = try Tool.run(["fuzz", "--focus", focus])
       #expect(result.status == 2)
       #expect(result.errors.contains("\(focus) is not built yet"))

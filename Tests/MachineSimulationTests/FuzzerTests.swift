@@ -94,7 +94,7 @@ struct FuzzerTests {
       shapes.formUnion(generator.picture.processors.map(\.shape))
     }
     // Counters and tracepoints are in the digest anyway.
-    #expect(kinds == Set(1...18).subtracting([13, 14]))
+    #expect(kinds == Set(1...20).subtracting([13, 14]))
     #expect(actions == Set(HostAction.allCases))
     #expect(backings == Set(SlotBacking.allCases))
     #expect(shapes == Set(PagingShape.allCases))
@@ -133,7 +133,7 @@ struct FuzzerTests {
   @Test("says which emphases are not built yet")
   func focus() {
     let built = FuzzConfiguration.Focus.allCases.filter(\.isBuilt)
-    #expect(built == [.direct, .spp, .memslots, .host])
+    #expect(built == [.shadow, .direct, .spp, .memslots, .host])
   }
 }
 

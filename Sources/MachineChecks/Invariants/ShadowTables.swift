@@ -22,6 +22,7 @@ public struct ShadowTables {
   private var parents = 0
   private var unsync = 0
   private var indirect = 0
+  private var upper = 0
 
   /// Scans a machine at rest; the first violation, if any.
   public static func violation(in machine: borrowing VirtualMachine) -> Violation? {
@@ -79,7 +80,10 @@ public struct ShadowTables {
       unsync += 1
       if row.role.depth != 1 { return "\(what) is out of sync" }
     }
-    if machine.tables.hasGuestEntries(id) && !row.role.isInvalid { indirect += 1 }
+    if machine.tables.hasGuestEntries(id) && !row.role.isInvalid {
+      indirect += 1
+      if row.role.depth > 1 { upper += 1 }
+    }
     return nil
   }
 
@@ -163,6 +167,7 @@ public struct ShadowTables {
   /// Counts the leaves on the reverse maps, and compares write tracking with the listed tables.
   private func maps(_ machine: borrowing VirtualMachine) -> String? {
     var listed = [0, 0, 0, 0]
+    var tracked = 0
     for space in AddressSpace.allCases {
       var cursor = machine.slots.slots(in: space)
       while let part = machine.slots.next(&cursor) {
@@ -179,14 +184,16 @@ public struct ShadowTables {
         var frame = slot.baseFrame
         while frame < slot.frames.upperBound {
           let count = machine.tables.maps.trackCount(map, frame)
-          let meant = tracked(frame, space, machine)
-          if count != meant {
-            return "frame \(hex(frame.number)) is tracked \(count) times for \(meant) tables"
+          if count != 0 && count != self.tracked(frame, space, machine) {
+            return "frame \(hex(frame.number)) is tracked \(count) times for "
+              + "\(self.tracked(frame, space, machine)) tables"
           }
+          tracked += count
           frame = frame + 1
         }
       }
     }
+    if tracked != upper { return "\(tracked) tables are tracked, there are \(upper)" }
     for depth in 1...3 where listed[depth] != leaves[depth] {
       return "\(listed[depth]) on the maps of level \(depth), \(leaves[depth]) leaves"
     }
