@@ -86,7 +86,9 @@
         Exhibit(
           .shadowDeviceGenerationUnchecked, "shadow-device-generation-unchecked",
           "A device of a former layout counts.",
-          in: "ShadowMMU/ShadowMMU+Fault.swift"),
+          in: "ShadowMMU/ShadowMMU+Fault.swift",
+          equivalent: "the guest's tables are walked for a device too, and say that memory is there"
+        ),
         Exhibit(
           .shadowLeafGoesWithoutFlush, "shadow-leaf-goes-without-flush",
           "No flush is owed for a leaf that goes.",

@@ -74,7 +74,9 @@
         Exhibit(
           .syncKeepsDevice, "sync-keeps-device",
           "Synchronization keeps a device where memory is now.",
-          in: "ShadowMMU/ShadowMMU+Sync.swift"),
+          in: "ShadowMMU/ShadowMMU+Sync.swift",
+          equivalent: "the guest's tables are walked for a device too, and say that memory is there"
+        ),
         Exhibit(
           .syncIgnoresUpperRights, "sync-ignores-upper-rights",
           "Synchronization takes the rights of the last entry alone.",
