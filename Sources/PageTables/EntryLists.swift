@@ -33,9 +33,11 @@ public struct EntryListCursor: Sendable {
 @safe public struct EntryLists: ~Copyable, @unchecked Sendable {
   /// How many entries a descriptor holds.
   public static let width = 14
+  /// As many as the entries of one table can need: each entry is on one list, and a list with a
+  /// descriptor has two at least for each.
   private static let perChunk = 256
-  private static let chunkLimit = 1 << 16
 
+  private let chunkLimit: Int
   private let chunks: UnsafeMutablePointer<UnsafeMutablePointer<UInt64>>
   private let accounts: UnsafeMutablePointer<Accounts>
 
@@ -45,10 +47,14 @@ public struct EntryListCursor: Sendable {
     var inUse = 0
   }
 
-  /// No descriptor yet; memory comes in chunks of 32 KiB as lists grow.
-  public init() {
-    // SAFETY: both are freed in `deinit`; chunk pointers below the count are initialised.
-    unsafe chunks = .allocate(capacity: Self.chunkLimit)
+  /// No descriptor yet; memory comes in chunks of 32 KiB as lists grow, at most one for each of
+  /// `tables` tables, 1…2^24 - 1.
+  public init(tables: Int) {
+    precondition(0 < tables && tables < 1 << 24, "descriptors are numbered in 32 bits")
+    chunkLimit = tables
+    // SAFETY: both are freed in `deinit`; chunk pointers below the count are initialised, and
+    // untouched ones cost address space only.
+    unsafe chunks = .allocate(capacity: tables)
     unsafe accounts = .allocate(capacity: 1)
     unsafe accounts.initialize(to: Accounts())
   }
@@ -229,7 +235,7 @@ public struct EntryListCursor: Sendable {
   private func grow() {
     // SAFETY: one allocated element.
     let chunk = unsafe accounts.pointee.chunkCount
-    precondition(chunk < Self.chunkLimit, "entry lists have at most 2^24 descriptors")
+    precondition(chunk < chunkLimit, "a table's entries need no more than 256 descriptors")
     let words = UnsafeMutablePointer<UInt64>.allocate(capacity: Self.perChunk * 16)
     // SAFETY: freshly allocated, as many words.
     unsafe words.initialize(repeating: 0, count: Self.perChunk * 16)

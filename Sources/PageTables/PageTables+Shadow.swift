@@ -23,9 +23,14 @@ public struct ShadowPlace: Hashable, Sendable {
 extension PageTables {
   /// Fills a cache for a shadow fault, which needs more than a direct one: `count` tables, at most
   /// `TableCache.capacity`; before any lock is taken.
+  ///
+  /// What the guest's own faults and stores drove out comes back first: no operation of the VMM's
+  /// need ever do it, and a guest that has tables made and dropped for ever holds no more of them
+  /// than its share.
   public func topUpShadow(
     _ cache: inout TableCache, _ count: Int, from host: borrowing HostMemory
   ) -> TopUp {
+    if cache.count < count { reclaim(to: host) }
     while cache.count < count {
       guard let table = arena.stock(from: host) else { return .refused }
       arena.lock.withLock { shadow.prepare(table) }
@@ -164,11 +169,33 @@ extension PageTables {
       let length = maps.add(address, newRow, translation.frame, level)
       counters.raise(.max_mmu_rmap_size, to: Int64(length))
       count(1, at: level)
+      if length > Self.leafLimit {
+        flush.add(dropLeaves(of: translation.frame, level, newRow, host))
+      }
     }
     if new.isPresentTable(at: level) && before != new {
       link(page(of: new.frame, host), to: place, address, host)
     }
     return flush
+  }
+
+  /// How many leaves of a level may map one frame: with one more all of them go, and come again one
+  /// by one (KVM: `RMAP_RECYCLE_THRESHOLD`).
+  ///
+  /// Whoever takes a leaf out looks for it among the others; a guest that maps one frame everywhere
+  /// would have the MMU search without end.
+  public static var leafLimit: Int { 1000 }
+
+  /// Takes away every leaf of `level` that maps a frame, whose slot's row is `row` (KVM:
+  /// `kvm_zap_all_rmap_sptes`).
+  public func dropLeaves(
+    of frame: GuestFrame, _ level: Level, _ row: MapRow, _ host: borrowing HostMemory
+  ) -> PendingFlush {
+    var owed = PendingFlush()
+    while let address = maps.lists.first(of: maps.leaves(row, frame, level)) {
+      owed.add(change(place(at: address, host), to: .nonpresent, nil, rows: row, nil, host))
+    }
+    return owed
   }
 
   private func link(

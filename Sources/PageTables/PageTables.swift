@@ -38,7 +38,7 @@ public struct PageTables: ~Copyable, Sendable {
 
   /// How many tables and readers there can be.
   public struct Limits: Sendable {
-    /// The most tables, 1…2^24.
+    /// The most tables, 1…2^24 - 1.
     public var tables: Int
     /// The most readers: one a virtual processor, and one for the VMM.
     public var readers: Int
@@ -62,7 +62,7 @@ public struct PageTables: ~Copyable, Sendable {
     self.encoding = encoding
     arena = ShadowPageArena(capacity: limits.tables, interleaver: interleaver)
     shadow = ShadowRecords(capacity: limits.tables, limits.shadowing)
-    maps = ReverseMaps(limits.shadowing)
+    maps = ReverseMaps(limits.shadowing, tables: limits.tables)
     subpages = SubpageMaps()
     counters = CounterRow()
     quiet = QuietPoints(readerCount: limits.readers)

@@ -25,7 +25,7 @@ public struct MapRow: Hashable, Sendable {
   /// How many rows were made ever; those from there on are not initialised.
   private let rowCount: UnsafeMutablePointer<Int>
   /// The descriptors of the lists.
-  public let lists = EntryLists()
+  public let lists: EntryLists
 
   @safe private struct Row {
     var lists: UnsafeMutablePointer<EntryList>?
@@ -46,8 +46,9 @@ public struct MapRow: Hashable, Sendable {
     case unused
   }
 
-  /// No slot yet.
-  public init(_ use: Use) {
+  /// No slot yet, for the entries of at most `tables` tables.
+  public init(_ use: Use, tables: Int) {
+    lists = EntryLists(tables: use == .shadowed ? tables : 1)
     // SAFETY: freed in `deinit`; untouched rows cost address space only.
     unsafe rowCount = .allocate(capacity: 1)
     unsafe rowCount.initialize(to: 0)

@@ -30,9 +30,9 @@ import Synchronization
     var tableCount = 0
   }
 
-  /// An arena of at most `capacity` tables, 1…2^24, without any yet.
+  /// An arena of at most `capacity` tables, 1…2^24 - 1, without any yet.
   public init(capacity: Int, interleaver: Interleaver) {
-    precondition(1...(1 << 24) ~= capacity, "an arena holds 1 to 2^24 tables")
+    precondition(1..<(1 << 24) ~= capacity, "an arena holds 1 to 2^24 - 1 tables")
     self.capacity = capacity
     lock = YieldingLock(interleaver: interleaver, changes: .quiet)
     // Row 0 names no table. Untouched rows cost address space only.

@@ -8,7 +8,8 @@ public import X86Paging
 /// The guest's tables as the hypervisor reads them: through memslots and the host process, never
 /// through tables of ours (KVM: `kvm_read_guest`, `kvm_vcpu_gfn_to_hva_prot`).
 ///
-/// It lives for one call of the machine, whose operations lock its maker holds.
+/// It lives for one call of the machine, whose operations lock its maker holds, or inside whose
+/// quiet section it is.
 @safe public struct GuestTables: GuestTableMemory, ~Copyable {
   // SAFETY: whoever makes a value keeps the machine in place for as long as it lives.
   private let machine: UnsafePointer<VirtualMachine>
@@ -134,7 +135,7 @@ public import X86Paging
 extension VirtualMachine {
   /// Where a guest-physical byte lies in host memory, faulting the host's page in.
   ///
-  /// The caller holds the operations lock and no other.
+  /// The caller holds the operations lock or is inside a quiet section, and holds no other lock.
   func place(
     of address: GuestPhysical, for access: HostAccess, in space: AddressSpace
   ) -> GuestTables.Place {

@@ -57,6 +57,14 @@ extension MachineConfiguration {
       pageLimit: shadowPageLimit ?? 64)
   }
 
+  /// The most shadow pages of a guest of `pages` pages: a fiftieth (KVM:
+  /// `kvm_mmu_calculate_default_mmu_pages`), as far as there are tables beside those that
+  /// processors set aside.
+  func shadowPageLimit(forPages pages: UInt64) -> Int {
+    let aside = processors * (TableCache.capacity + 3)
+    return max(64, min(Int(pages / 50), tableLimit - aside))
+  }
+
   var slotOptions: GuestMemory.Options {
     var options = GuestMemory.Options()
     options.maximumFrame = GuestFrame(frameLimit.number - 1)

@@ -120,7 +120,7 @@ extension VirtualMachine {
   }
 
   /// Frees the reverse map of a slot that has gone, and follows the number of pages with the limit
-  /// on shadow pages (KVM: `kvm_mmu_calculate_default_mmu_pages`).
+  /// on shadow pages.
   func freeReverseMap(of old: Memslot?, after kind: PreparedMemslotChange.Kind) {
     if kind == .delete || kind == .move, let slot = old {
       tables.lock.lockExclusive()
@@ -133,6 +133,7 @@ extension VirtualMachine {
       var cursor = slots.slots(in: space)
       while let part = slots.next(&cursor) { pages += part.slot.frameCount }
     }
-    shadow.setPageLimit(max(64, Int(pages / 50)), tables, slots, process.host)
+    shadow.setPageLimit(
+      configuration.shadowPageLimit(forPages: pages), tables, slots, process.host)
   }
 }

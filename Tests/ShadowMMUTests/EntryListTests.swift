@@ -6,7 +6,7 @@ import Testing
 struct EntryListTests {
   @Test("a list holds exactly what was added and not removed, in random orders")
   func model() {
-    let lists = EntryLists()
+    let lists = EntryLists(tables: 8)
     var chance = Chance(3)
     var list = EntryList()
     var meant: [UInt64: Int] = [:]
@@ -39,10 +39,36 @@ struct EntryListTests {
   @Test("an entry that is not on a list cannot be taken out")
   func missing() async {
     await #expect(processExitsWith: .failure) {
-      let lists = EntryLists()
+      let lists = EntryLists(tables: 8)
       var list = EntryList()
       for index in 1...20 { _ = lists.add(HostPhysical(UInt64(index) * 8), to: &list) }
       lists.remove(HostPhysical(21 * 8), from: &list)
+    }
+  }
+
+  @Test("the entries of a table need no more descriptors than are meant for it")
+  func bound() async {
+    // The most that they can need: as many lists of two as 3 tables have entries for.
+    let lists = EntryLists(tables: 3)
+    var pairs = [EntryList](repeating: EntryList(), count: 3 * 256)
+    for index in pairs.indices {
+      for entry in 1...2 {
+        _ = lists.add(HostPhysical(UInt64(index * 2 + entry) * 8), to: &pairs[index])
+      }
+    }
+    #expect(lists.descriptorCount == 3 * 256)
+    for index in pairs.indices {
+      lists.remove(HostPhysical(UInt64(index * 2 + 1) * 8), from: &pairs[index])
+    }
+    #expect(lists.descriptorCount == 0)
+    await #expect(processExitsWith: .failure) {
+      let lists = EntryLists(tables: 1)
+      var pairs = [EntryList](repeating: EntryList(), count: 257)
+      for index in pairs.indices {
+        for entry in 1...2 {
+          _ = lists.add(HostPhysical(UInt64(index * 2 + entry) * 8), to: &pairs[index])
+        }
+      }
     }
   }
 }
