@@ -59,13 +59,18 @@ extension ShadowMMU {
     _ frame: GuestFrame, seenIn own: AddressSpace, _ tables: borrowing PageTables,
     _ slots: borrowing GuestMemory
   ) -> Bool {
-    for space in AddressSpace.allCases {
-      if Mutation.writeTrackOneAddressSpace.isActive && space != own { continue }
-      if let row = row(of: frame, in: space, slots), tables.maps.trackCount(row, frame) > 0 {
-        return true
-      }
-    }
-    return false
+    if isTrackedAlone(frame, in: own, tables, slots) { return true }
+    if Mutation.writeTrackOneAddressSpace.isActive { return false }
+    let other: AddressSpace = own == .normal ? .systemManagement : .normal
+    return isTrackedAlone(frame, in: other, tables, slots)
+  }
+
+  private func isTrackedAlone(
+    _ frame: GuestFrame, in space: AddressSpace, _ tables: borrowing PageTables,
+    _ slots: borrowing GuestMemory
+  ) -> Bool {
+    guard let row = row(of: frame, in: space, slots) else { return false }
+    return tables.maps.trackCount(row, frame) > 0
   }
 
   /// A table of the guest's is shadowed from now on: writes to it have to be seen, and no large
