@@ -45,9 +45,11 @@ extension Reference {
         || verdict.entries.contains { $0.physical == address.raw }):
       return nil
     case .pageFault(let code):
-      // The hypervisor takes a table that the host cannot bring back for one that is not there.
+      // The hypervisor takes a table that the host cannot bring back for one that is not there;
+      // under shadow paging it walks for the processor.
       let access = verdict.access
-      if supply == .scarce && access.performer == .hypervisor
+      let isWalkedInSoftware = access.performer == .hypervisor || configuration.mmu == .shadow
+      if supply == .scarce && isWalkedInSoftware
         && code == verdict.mode.code(access.kind, access.privilege, 0)
       {
         return nil
