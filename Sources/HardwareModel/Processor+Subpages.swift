@@ -70,7 +70,8 @@ extension Processor {
   /// Whether a write goes through by what is kept of its page: the eligible leaf, which an earlier
   /// write has made dirty in both dimensions, and the vector.
   func isWritten(_ one: KeptTranslation, _ linear: UInt64, _ access: HardwareAccess) -> Bool {
-    guard access.writes, subpageControls.isEnabled,
+    guard access.writes, subpageControls.isEnabled, one.rights.contains(.dirty),
+      one.second.contains(.dirty),
       mode.usable(access, one.rights, key: one.protectionKey).contains(.write),
       let vector = vectors.vector(of: one.guestPage, root: one.root)
     else { return false }
