@@ -129,8 +129,15 @@ struct Register {
   /// Forgets every translation the library caches.
   ///
   /// Writing CR3, even with its own value, flushes the TLB and keeps the translated blocks; the
-  /// library's own flush operation would drop those too.
+  /// library's own flush operation would drop those too. With paging off it does nothing; there a
+  /// CR0.WP that changes does.
   func flushTLB() {
+    let cr0 = self[.cr0]
+    if cr0 >> 31 & 1 == 0 {
+      self[.cr0] = cr0 ^ 1 << 16
+      self[.cr0] = cr0
+      return
+    }
     let cr3 = self[.cr3]
     self[.cr3] = cr3
   }
