@@ -142,6 +142,8 @@ struct Register {
     self[.cr3] = cr3
   }
 
+  // SAFETY: the handle is open, and the function table complete, for the engine's life.
+
   /// Forgets all translated blocks.
   func forgetBlocks() { unsafe _ = cunicorn_forget_blocks(functions, handle) }
 
