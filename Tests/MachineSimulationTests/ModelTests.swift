@@ -3,14 +3,15 @@ import Testing
 
 @Suite("Scenarios as values")
 struct ModelTests {
-  @Test("every feature has one name, and the standard features are all that exist")
+  @Test("every feature has one name, and the standard ones are all but sub-page protection")
   func featureNames() {
     var all = ScenarioFeatures()
     for (_, feature) in ScenarioFeatures.names {
       #expect(all.isDisjoint(with: feature))
       all.formUnion(feature)
     }
-    #expect(all == .standard)
+    #expect(all == ScenarioFeatures.standard.union(.subpages))
+    #expect(!ScenarioFeatures.standard.contains(.subpages))
     #expect(Set(ScenarioFeatures.names.map(\.name)).count == ScenarioFeatures.names.count)
   }
 
