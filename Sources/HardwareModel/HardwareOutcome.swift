@@ -24,6 +24,8 @@ public enum HardwareExit: Hashable, Sendable {
   ///
   /// A sub-page that may not be written is an EPT violation like any other.
   case subpageEvent(qualification: UInt64, GuestPhysical, linear: GuestVirtual)
+  /// Intel's exit 62: the write would make a page dirty, and the log of such pages is full.
+  case modificationLogFull(GuestPhysical)
   /// AMD's exit 400h: EXITINFO1 and EXITINFO2.
   case nestedPageFault(errorCode: UInt64, GuestPhysical)
 }

@@ -66,10 +66,22 @@ extension Processor {
     if isDirty || access.writes { found.rights.insert(.dirty) }
     if all & EPTBits.accessed == 0 || (access.writes && !isDirty) {
       let dirty = access.writes ? EPTBits.dirty : 0
+      let isLogged = access.writes && !isDirty && modificationLog != nil
+      if isLogged && modificationLog?.isFull == true {
+        return leave(.modificationLogFull(GuestPhysical(address)))
+      }
       guard markSecond(trail, from: levels, to: depth, accessed: EPTBits.accessed, dirty: dirty)
       else { return .changed }
+      if isLogged { log(address) }
     }
     return .found
+  }
+
+  /// Notes a page of which the dirty bit was set (SDM volume 3C, "Page-Modification Logging").
+  private mutating func log(_ address: UInt64) {
+    guard let log = modificationLog else { return }
+    memory.setEntry(address & ~0xFFF, at: log.page + UInt64(log.index) * 8)
+    modificationLog?.index = log.index &- 1
   }
 
   /// The bits that an entry's place and kind make reserved (SDM volume 3C, "EPT

@@ -97,7 +97,7 @@ extension HardwareExit {
     case .subpageEvent(let qualification, let address, let linear):
       .subpageEvent(
         qualification: qualification | instruction.qualification, address, linear: linear)
-    case .eptMisconfiguration, .nestedPageFault: self
+    case .eptMisconfiguration, .modificationLogFull, .nestedPageFault: self
     }
   }
 }

@@ -23,6 +23,9 @@ public struct Processor: ~Copyable {
   /// What the control structure says of sub-page write permissions; a hypervisor sets it before it
   /// enters the guest, and VM entry must accept it.
   public var subpageControls = SubpageControls()
+  /// Where pages are noted that become dirty in extended page tables; `nil` while the control
+  /// "enable PML" is 0.
+  public var modificationLog: ModificationLog?
   /// What of the instruction under way an exit tells; whoever executes it sets and clears it.
   public var instruction = InstructionContext()
   /// What it counted.

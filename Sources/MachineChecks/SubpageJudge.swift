@@ -201,7 +201,7 @@ struct SubpageJudge: ~Copyable {
       answer.ending = .violation(qualification)
     case .exit(.eptMisconfiguration): answer.ending = .extendedMisconfiguration
     case .exit(.subpageEvent(let qualification, _, _)): answer.ending = .event(qualification)
-    case .exit(.nestedPageFault), .generalProtection: break
+    case .exit(.nestedPageFault), .exit(.modificationLogFull), .generalProtection: break
     }
     answer.extended = extendedNow()
     return answer

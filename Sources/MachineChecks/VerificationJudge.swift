@@ -180,8 +180,8 @@ struct VerificationJudge: ~Copyable {
     case .exit(.eptViolation(let qualification, _, _)):
       answer.ending = .violation(qualification & 0x3F)
     case .exit(.eptMisconfiguration): answer.ending = .misconfiguration
-    // The control is 0.
-    case .exit(.subpageEvent): break
+    // The controls are 0.
+    case .exit(.subpageEvent), .exit(.modificationLogFull): break
     case .exit(.nestedPageFault(let code, _)):
       answer.ending = .fault(UInt32(truncatingIfNeeded: code))
     }

@@ -180,6 +180,8 @@ extension VirtualMachine {
       tables.tap.record(.exit(vcpu: vcpu, .eptMisconfiguration, rip: rip, info1: 0, info2: 0))
     case .subpageEvent:
       preconditionFailure("an event of sub-page write permissions is no fault")
+    case .modificationLogFull:
+      preconditionFailure("the machine has its processors keep no log of modified pages")
     case .nestedPageFault(let errorCode, let guestPhysical):
       address = guestPhysical
       code = PageFaultErrorCode(rawValue: errorCode)

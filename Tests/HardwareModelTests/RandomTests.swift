@@ -89,6 +89,7 @@ struct RandomTests {
     case .exit(.eptMisconfiguration): "misconfiguration"
     case .exit(.nestedPageFault): "nested fault"
     case .exit(.subpageEvent): "sub-page event"
+    case .exit(.modificationLogFull): "full log"
     }
   }
 
@@ -115,7 +116,7 @@ struct RandomTests {
     case .exit(.nestedPageFault(let code, _)):
       #expect(code & 4 != 0)
       #expect((code & 1 << 32 != 0) != (code & 1 << 33 != 0))
-    case .exit(.subpageEvent): Issue.record("the control is 0")
+    case .exit(.subpageEvent), .exit(.modificationLogFull): Issue.record("the control is 0")
     case .generalProtection, .exit(.eptMisconfiguration): break
     }
   }

@@ -38,6 +38,36 @@ struct SubpageCachingTests {
     for depth in 1...4 { #expect(bench.world[second: 0x5000, depth] & 0x300 == 0) }
   }
 
+  // S40
+  @Test("a write that goes through is logged once, when it makes the page dirty")
+  func logged() throws {
+    let bench = try SubpageWorld(.off)
+    bench.world.usesSecondMarks = true
+    bench.vector = 0x5555_5555_5555_5555
+    let page = HostPhysical(bench.world.hostFrame())
+    bench.modificationLog = ModificationLog(page: page)
+    #expect(bench.store(0x5008) == nil)
+    #expect(bench.store(0x5010) == nil)
+    #expect(bench.modificationLog?.index == 510)
+    #expect(bench.world.memory.entry(at: page + 511 * 8) == 0x5000)
+  }
+
+  @Test("a write that finds the log full leaves the guest, and marks nothing")
+  func fullLog() throws {
+    let bench = try SubpageWorld(.off)
+    bench.world.usesSecondMarks = true
+    bench.vector = 1
+    let page = HostPhysical(bench.world.hostFrame())
+    bench.modificationLog = ModificationLog(page: page, index: .max)
+    #expect(bench.access(0x5000, .write) == .exit(.modificationLogFull(GuestPhysical(0x5000))))
+    #expect(bench.world[second: 0x5000, 1] & 0x300 == 0)
+    bench.modificationLog?.index = 0
+    #expect(bench.store(0x5000) == nil)
+    #expect(bench.modificationLog?.isFull == true)
+    // A page that is dirty already needs no entry.
+    #expect(bench.store(0x5000) == nil)
+  }
+
   // MARK: S41, S42: instructions
 
   // S41

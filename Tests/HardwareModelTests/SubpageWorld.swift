@@ -86,6 +86,11 @@ final class SubpageWorld {
 
   var counters: HardwareCounters { processor.counters }
 
+  var modificationLog: ModificationLog? {
+    get { processor.modificationLog }
+    set { processor.modificationLog = newValue }
+  }
+
   var instruction: InstructionContext {
     get { processor.instruction }
     set { processor.instruction = newValue }
