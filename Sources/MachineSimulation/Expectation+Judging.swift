@@ -14,6 +14,10 @@ extension Expectation {
       return Mismatch(
         expected: isAnything ? "any lawful outcome" : text, found: result.text)
     }
+    // An exit names an address too; whoever expects memory expects no exit.
+    if case .exit = result, !isAnything, !fields.contains(where: { $0.name == "exit" }) {
+      return Mismatch(expected: text, found: result.text)
+    }
     let found = result.fields
     for field in fields {
       if field.name == "ok" {

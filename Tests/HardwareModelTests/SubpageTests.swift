@@ -178,6 +178,51 @@ struct SubpageTests {
     #expect(bench.access(0x5000 + subpage * 128, .write).qualification == Self.violation)
   }
 
+  /// Where an address has its entries and its bit.
+  struct Indices: CustomTestStringConvertible {
+    var address: UInt64
+    /// Of levels 4 to 1.
+    var indices: [UInt64]
+    var subpage: UInt64
+    var testDescription: String { "0x" + String(address, radix: 16) }
+
+    init(_ address: UInt64, _ indices: [UInt64], _ subpage: UInt64) {
+      self.address = address
+      self.indices = indices
+      self.subpage = subpage
+    }
+  }
+
+  static let indices = [
+    Indices(0, [0, 0, 0, 0], 0), Indices(0x1000, [0, 0, 0, 1], 0),
+    Indices(0x3F_FFFF, [0, 0, 1, 0x1FF], 31), Indices(0x1000_0080, [0, 0, 0x80, 0], 1),
+    Indices(0x4000_0000, [0, 1, 0, 0], 0), Indices(0x7000_0F80, [0, 1, 0x180, 0], 31),
+    Indices(0x80_0000_0000, [1, 0, 0, 0], 0),
+    Indices(0x1234_5678_9A80, [0x24, 0xD1, 0xB3, 0x189], 21),
+    Indices(0xFFFF_FFFF_FFFF, [0x1FF, 0x1FF, 0x1FF, 0x1FF], 31),
+  ]
+
+  @Test("an address has the entries of the table of examples, and no other", arguments: indices)
+  func entries(_ example: Indices) {
+    var read: [UInt64] = []
+    let ruling = SubpagePermission.ruling(
+      on: SubpageRequest(
+        GuestPhysical(example.address), byteCount: 1, .write, .linear,
+        leaf: SubpageWorld.guarded, level: .page4K, rights: 0b101),
+      pointer: 0x10_0000, physicalBits: 46
+    ) { place in
+      read.append(place.raw)
+      // Each table lies a page behind the one above; the vector has the one bit.
+      return read.count == 4
+        ? 1 << (2 * example.subpage) : 0x10_0000 + UInt64(read.count) * 0x1000 | 1
+    }
+    let places = example.indices.enumerated().map {
+      0x10_0000 + UInt64($0.offset) * 0x1000 + $0.element * 8
+    }
+    #expect(read == places)
+    #expect(ruling == .granted(vector: 1 << (2 * example.subpage)))
+  }
+
   // S46
   @Test("the index comes from bits 47 to 12 of the address, the sub-page from bits 11 to 7")
   func index() throws {

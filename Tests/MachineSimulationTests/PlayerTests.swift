@@ -29,6 +29,10 @@ struct PlayerTests {
       ("access: {gva: 0x1008}", "{page-fault: {error-code: 4}}", "error-code: 4", "error-code: 0"),
       ("access: {gva: 0x8}", "{exit: mmio}", "exit: mmio", "gpa: 0x5008"),
       ("access: {gva: 0x8}", "{exception: gp}", "exception: gp", "gpa: 0x5008"),
+      (
+        "guest-physical-access: {gpa: 0x200000}", "{gpa: 0x200000}", "gpa: 0x200000",
+        "exit: mmio, gpa: 0x200000"
+      ),
       ("read: {gpa: 0x4000}", "{u64: 0x5008}", "u64: 0x5008", "u64: 0x5007"),
       ("read: {gpa: 0x4000}", "{bytes: \"0751\"}", "bytes: [7, 0x51]", "bytes: [7, 0x50]"),
       ("memslot: {id: 1, gpa: 0, size: 4KiB}", "ok", "ok", "EEXIST"),

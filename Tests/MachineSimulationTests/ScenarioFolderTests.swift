@@ -1,5 +1,6 @@
 import Foundation
 import MachineSimulation
+import SubpageProtection
 import Testing
 
 @Suite("The scenarios of the project")
@@ -53,6 +54,20 @@ struct ScenarioFolderTests {
         \(mismatch.expected), came \(mismatch.found)
         """)
     }
+  }
+
+  @Test("each defect of the posted series shows where it is wanted, and nowhere else")
+  func quirks() throws {
+    var shown: SubpageQuirks = []
+    for file in Self.files {
+      var scenario = try Self.read(file)
+      guard !scenario.machine.subpageQuirks.isEmpty else { continue }
+      shown.formUnion(scenario.machine.subpageQuirks)
+      scenario.machine.subpageQuirks = []
+      let failure = try ScenarioPlayer().play(scenario)
+      #expect(failure?.mismatch != nil, "\(file) shows nothing")
+    }
+    for (name, quirk) in SubpageQuirks.named { #expect(shown.contains(quirk), "\(name)") }
   }
 
   @Test("a scenario means the same after it was written anew", arguments: files)

@@ -122,7 +122,7 @@ struct RoleTests {
   @Test("a quadrant is the same by address, by the guest's index and by our parent's index")
   func quadrantForms() {
     var chance = Chance(7)
-    for _ in 0..<100_000 {
+    for _ in 0..<1_000_000 {
       let address = chance.next() & 0xFFFF_FFFF
       let (directory, table) = (Int(address >> 22), Int(address >> 12 & 1023))
       let place = GuestVirtual(address)

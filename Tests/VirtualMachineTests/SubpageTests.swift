@@ -84,6 +84,51 @@ struct SubpageTests {
     memory.setEntry(1, at: place)
   }
 
+  // K14, K15
+  @Test("a change sets a block's table aside, and one exit brings it back with all of its pages")
+  func setAside() throws {
+    let bench = try Bench(Self.configuration())
+    let memory = bench.machine.tables.memory
+    try bench.machine.enableSubpageProtection()
+    let both = [1, 2].map { SubpageAccess(rawValue: $0) }
+    try bench.machine.setSubpageAccess(both, from: Self.page)
+    _ = write(bench, 0x5000)
+    guard let place = vectorPlace(bench) else {
+      Issue.record("the write that is permitted filled no table")
+      return
+    }
+    #expect([place, place + 8].map { memory.entry(at: $0) } == [0x1, 0x4])
+    // The neighbour's first access maps it; no miss comes after that.
+    let first = [exits(bench, 0x6080), exits(bench, 0x6080)]
+    #expect(first == [1, 0])
+
+    try bench.machine.setSubpageAccess([SubpageAccess(rawValue: 4)], from: Self.page + 1)
+    let aside = blockEntry(bench)
+    #expect(aside.frame == place.frame && aside.hasTable && !aside.isValid)
+    let second = [exits(bench, 0x6100), exits(bench, 0x6100)]
+    #expect(second == [1, 0])
+    let back = blockEntry(bench)
+    #expect(back.frame == place.frame && back.isValid)
+    #expect([place, place + 8].map { memory.entry(at: $0) } == [0x1, 0x10])
+  }
+
+  /// How often a write leaves the guest.
+  private func exits(_ bench: borrowing Bench, _ address: UInt64) -> Int64 {
+    let before = bench.machine.statistic(.exits, of: 0)
+    _ = write(bench, address)
+    return bench.machine.statistic(.exits, of: 0) - before
+  }
+
+  /// The entry of the 2 MiB that hold the page.
+  private func blockEntry(_ bench: borrowing Bench) -> SubpageEntry {
+    let root = bench.machine.subpageRoot(of: 0)
+    var table = bench.machine.tables.arena[root].frame
+    for level in [Level.level4, .page1G] {
+      table = bench.machine.tables.subpageEntry(table, level, of: Self.page).frame
+    }
+    return bench.machine.tables.subpageEntry(table, .page2M, of: Self.page)
+  }
+
   /// Where the permissions of the page lie.
   private func vectorPlace(_ bench: borrowing Bench) -> HostPhysical? {
     let root = bench.machine.subpageRoot(of: 0)
