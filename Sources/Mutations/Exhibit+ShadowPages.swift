@@ -114,6 +114,10 @@
           "A store of 4 bytes drops nothing.",
           in: "ShadowMMU/ShadowMMU+Writes.swift"),
         Exhibit(
+          .halfEntryMarkNotTold, "half-entry-mark-not-told",
+          "The accessed bit of a 4-byte entry changes an 8-byte one that nobody drops.",
+          in: "ShadowMMU/ShadowMMU+Writes.swift"),
+        Exhibit(
           .misalignedStoreCoversOneEntry, "misaligned-store-covers-one-entry",
           "A store across two entries drops the first.",
           in: "ShadowMMU/ShadowMMU+Writes.swift"),

@@ -257,6 +257,7 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case storeReachesFirstQuadrant
   case secondHalfOfEntryKept
   case halfEntryStoreIgnored
+  case halfEntryMarkNotTold
   case misalignedStoreCoversOneEntry
   case floodLimitOffByOne
   case storeWithoutFlush

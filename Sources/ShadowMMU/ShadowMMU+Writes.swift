@@ -92,6 +92,36 @@ extension ShadowMMU {
       at: place, short: write.count == 4, in: state.rootRole.space, slots, process) ?? 0
   }
 
+  /// A walk has set the accessed or dirty bit of a 4-byte entry of the guest's: what shadows the
+  /// same bytes as half of an 8-byte entry is dropped.
+  ///
+  /// For shadows of 4-byte entries nothing has changed that counts, nor where the lower half of an
+  /// 8-byte entry was marked: these are its own accessed and dirty bits. In the upper half they are
+  /// bits 37 and 38 of its address. (KVM tells nobody, and translates by the old address until the
+  /// guest stores there.)
+  ///
+  /// * `address`: the entry's.
+  public func marked(
+    _ address: GuestPhysical, _ tables: borrowing PageTables, _ slots: borrowing GuestMemory,
+    _ host: borrowing HostMemory
+  ) {
+    guard address.raw & 7 == 4, !Mutation.halfEntryMarkNotTold.isActive,
+      indirectPages.load(ordering: .sequentiallyConsistent) > 0
+    else { return }
+    tables.lock.lockExclusive()
+    defer { tables.lock.unlockExclusive() }
+    var pending = PendingZap()
+    var id = tables.arena.nextTable(of: address.frame, after: .none)
+    while id != .none {
+      if tables.hasGuestEntries(id) && !tables.arena[id].role.hasShortEntries {
+        let place = ShadowPlace(id, Int(address.pageOffset) / 8)
+        pending.flush.add(drop(place, tables, slots, host))
+      }
+      id = tables.arena.nextTable(of: address.frame, after: id)
+    }
+    pending.commit(tables)
+  }
+
   /// Zaps the shadows of a frame's tables that would be trusted to follow its bytes, which have
   /// changed without a write of the guest's: the VMM wrote them, or the host gave them up.
   ///

@@ -97,10 +97,13 @@ public import X86Paging
     _ expected: UInt32, for desired: UInt32, at address: GuestPhysical
   ) -> EntryExchange {
     if isRefused(address, 4) { return .readOnly }
-    return outcome(
+    let outcome = outcome(
       withEntry(at: address, for: .write) { memory, place in
         memory.compareExchangeEntry32(expected: expected, desired: desired, at: place) == expected
       })
+    // SAFETY: the machine stays in place.
+    if outcome == .exchanged { unsafe machine.pointee.markedShortEntry(at: address) }
+    return outcome
   }
 
   /// Whether sub-page protection refuses a mark in an entry; it stays clear then, as in memory that

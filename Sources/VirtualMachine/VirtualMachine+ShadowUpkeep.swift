@@ -71,6 +71,14 @@ extension VirtualMachine {
       address, count: byteCount, processor(number).pointee.shadow, tables, slots, process)
   }
 
+  /// Takes note that a walk of the guest's tables has set bits of a 4-byte entry.
+  ///
+  /// The caller is inside a quiet section or holds the operations lock, and holds no other lock.
+  func markedShortEntry(at address: GuestPhysical) {
+    guard configuration.mmu == .shadow else { return }
+    shadow.marked(address, tables, slots, process.host)
+  }
+
   /// Drops the shadow tables of a frame that would be trusted to follow its bytes, which have
   /// changed without a store of the guest's.
   ///
