@@ -21,8 +21,11 @@ import VirtualMachine
 @safe final class ParallelMachine: @unchecked Sendable {
   /// What processors the machine has.
   enum Kind: String, Sendable, CustomTestStringConvertible {
-    case intel, intelWithoutAccessedBits, amd
+    case intel, intelWithoutAccessedBits, amd, shadow, shadowWithLocalPages
     var testDescription: String { rawValue }
+
+    /// Whether the guest's own tables are shadowed.
+    var isShadow: Bool { self == .shadow || self == .shadowWithLocalPages }
   }
 
   static let moved = UInt64(0)..<(2 << 20)
@@ -31,6 +34,9 @@ import VirtualMachine
   static let tables = UInt64(8 << 20)..<(8 << 20 + 1 << 16)
   static let arranged = UInt64(16 << 20)..<(18 << 20)
   static let processors = 3
+
+  /// Whether the guest's own tables are shadowed.
+  let isShadow: Bool
 
   // Fields end in this order: the machine before the buffers it lies in.
   let machine: VirtualMachine
@@ -43,7 +49,14 @@ import VirtualMachine
   let slotBase: HostVirtual
 
   init(_ kind: Kind) throws {
+    isShadow = kind.isShadow
     var made = MachineConfiguration()
+    if isShadow {
+      made.mmu = .shadow
+      made.specialRoots = kind == .shadow ? .tables : .localPages
+      // So few that the oldest go all the time.
+      made.shadowPageLimit = 80
+    }
     made.processors = Self.processors
     made.vendor = kind == .amd ? .amd : .intel
     if kind == .intelWithoutAccessedBits { made.accessedDirty = .absent }
@@ -111,14 +124,21 @@ import VirtualMachine
   /// The word that maps a linear page below 2 MiB.
   static func place(ofEntry page: UInt64) -> UInt64 { tables.lowerBound + 0x3000 + page * 8 }
 
-  /// Linear 0…2 MiB is `moved` page by page, linear 4…8 MiB is `large` by 2 MiB.
+  /// Linear 0…2 MiB is `moved` page by page, linear 4…8 MiB is `large` by 2 MiB, linear 8 MiB on is
+  /// `tables`.
   private func writeGuestTables() {
     let start = Self.tables.lowerBound
     write(start + 0x1000 | 7, at: start)
     write(start + 0x2000 | 7, at: start + 0x1000)
+    // A PDPTE of PAE paging has no rights.
+    write(start + 0x2000 | 1, at: start + 0x5000)
     write(start + 0x3000 | 7, at: start + 0x2000)
     for index in [2, 3] as [UInt64] { write(index << 21 | 0x87, at: start + 0x2000 + index * 8) }
+    write(start + 0x4000 | 7, at: start + 0x2000 + 4 * 8)
     for page in 0..<512 as Range<UInt64> { write(page << 12 | 7, at: Self.place(ofEntry: page)) }
+    for page in 0..<16 as Range<UInt64> {
+      write(start + page << 12 | 7, at: start + 0x4000 + page * 8)
+    }
   }
 
   /// Writes an 8-byte word as the VMM.
@@ -136,6 +156,20 @@ import VirtualMachine
     machine[registersOf: processor] = registers
   }
 
+  /// The guest's ways to translate, which all lead to `moved`, `large` and `tables`.
+  enum Mode: UInt64, CaseIterable { case unpaged, extended, fourLevels }
+
+  /// Has a processor translate so.
+  func switchMode(of processor: Int, to mode: Mode) {
+    var registers = ControlRegisters()
+    registers.cr0 = mode == .unpaged ? 1 : 0x8001_0001
+    registers.cr4 = mode == .unpaged ? 0 : 0x20
+    registers.efer = mode == .fourLevels ? 0x500 : 0
+    registers.cr3 = Self.tables.lowerBound + (mode == .extended ? 0x5000 : 0)
+    let outcome = machine.replaceControls(processor, with: registers)
+    precondition(outcome == .accepted, "a test sets registers that exist")
+  }
+
   // MARK: At rest
 
   /// What a full check finds when every thread has ended.
@@ -143,7 +177,10 @@ import VirtualMachine
     try machine.protectHost(pages(Self.dropped.lowerBound, 512), as: .readWrite)
     for processor in 0..<Self.processors {
       // It serves what is still asked of it.
-      let outcome = machine.access(processor, GuestPhysical(0x1000), .write)
+      let outcome =
+        isShadow
+        ? machine.access(processor, GuestVirtual(0x1000), .read, .supervisor)
+        : machine.access(processor, GuestPhysical(0x1000), .write)
       guard case .translated = outcome else { return Violation("an access", found: "\(outcome)") }
     }
     return MachineInspection.violation(in: machine)

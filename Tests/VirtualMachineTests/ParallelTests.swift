@@ -12,7 +12,8 @@ import VirtualMachine
 struct ParallelTests {
   /// A processor's way with accessed bits, and a seed.
   static let machines: [(ParallelMachine.Kind, UInt64)] = [
-    (.intel, 1), (.intel, 2), (.intelWithoutAccessedBits, 3), (.amd, 4),
+    (.intel, 1), (.intel, 2), (.intelWithoutAccessedBits, 3), (.amd, 4), (.shadow, 5),
+    (.shadowWithLocalPages, 6),
   ]
 
   @Test(
@@ -56,6 +57,19 @@ struct ParallelTests {
     let machine = try ParallelMachine(kind)
     let work: [ParallelWork] = [.arranger, .zapper, .processor(0), .crowd(1), .ager]
     let tally = machine.run(work, seed: seed &+ 300, steps: 300)
+    for part in work { #expect(tally.successes(of: part) > 20, "\(part)") }
+    #expect(try machine.violationAtRest() == nil)
+  }
+
+  @Test(
+    "guests change tables and modes while others walk them, the host moves pages and tables go",
+    arguments: [(ParallelMachine.Kind.shadow, 7 as UInt64), (.shadowWithLocalPages, 8)])
+  func tablesThatChange(kind: ParallelMachine.Kind, seed: UInt64) throws {
+    let machine = try ParallelMachine(kind)
+    let work: [ParallelWork] = [
+      .editor(0), .editor(1), .walker(2), .mover, .sizer, .ager, .zapper, .bytes,
+    ]
+    let tally = machine.run(work, seed: seed &+ 400, steps: 300)
     for part in work { #expect(tally.successes(of: part) > 20, "\(part)") }
     #expect(try machine.violationAtRest() == nil)
   }

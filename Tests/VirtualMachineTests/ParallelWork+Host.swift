@@ -149,7 +149,9 @@ extension ParallelMachine {
       default:
         // The page stays the same; what was writable becomes read-only and back.
         let page = UInt64(start) >> 12
-        write(page << 12 | (dice.roll(2) == 0 ? 5 : 7), at: Self.place(ofEntry: page))
+        let place = Self.place(ofEntry: page)
+        write(page << 12 | (dice.roll(2) == 0 ? 5 : 7), at: place)
+        machine.changedUnseen(GuestPhysical(place).frame)
         successes += 1
       }
     }

@@ -18,9 +18,12 @@ extension ParallelMachine {
   private func judge(_ outcome: AccessOutcome, _ number: Int) -> Bool {
     switch outcome {
     case .translated: return true
-    case .tableStore:
-      Issue.record("processor \(number) met a protected table, which direct paging has none of")
-      return false
+    case .tableStore(let place):
+      if !isShadow {
+        Issue.record("processor \(number) met a protected table, which direct paging has none of")
+      }
+      machine.stored(number, at: place.guestPhysical, byteCount: 1)
+      return isShadow
     case .subpageRefused, .subpageMisconfiguration, .subpageMiss:
       Issue.record("processor \(number) met sub-page permissions, which this machine has none of")
       return false
@@ -56,9 +59,13 @@ extension ParallelMachine {
         }
       let address = GuestPhysical(dice.address(in: range))
       let kind = Self.kind(&dice)
+      // Under shadow paging the processor has no way past its tables, which translate linearly.
       let outcome =
         step % 16 == 0
-        ? machine.emulatedAccess(number, address, kind) : machine.access(number, address, kind)
+        ? machine.emulatedAccess(number, address, kind)
+        : isShadow
+          ? machine.access(number, GuestVirtual(address.raw), kind, .supervisor)
+          : machine.access(number, address, kind)
       if judge(outcome, number) { successes += 1 }
       if step % 64 == 0 { machine.evictTranslation(in: Int(dice.roll(2048)), of: number) }
       if step % 128 == 0 { machine.drainTables(of: number) }
@@ -97,9 +104,68 @@ extension ParallelMachine {
     for step in 1...steps {
       let page = dice.roll(4) << 12
       let address = GuestPhysical(dice.roll(4) == 0 ? page : Self.large.lowerBound + page)
-      if judge(machine.access(number, address, Self.kind(&dice)), number) { successes += 1 }
+      let kind = Self.kind(&dice)
+      let outcome =
+        isShadow
+        ? machine.access(number, GuestVirtual(address.raw), kind, .supervisor)
+        : machine.access(number, address, kind)
+      if judge(outcome, number) { successes += 1 }
       if step % 16 == 0 { machine.evictTranslation(in: Int(dice.roll(2048)), of: number) }
     }
     return successes
+  }
+
+  /// A processor that changes entries of the guest's tables by stores of its own, has some of it
+  /// forgotten, loads CR3 again, and goes from one mode to another.
+  ///
+  /// The others walk the same tables meanwhile.
+  func runEditor(_ number: Int, _ dice: inout Dice, steps: Int) -> Int {
+    var successes = 0
+    var mode = Mode.fourLevels
+    switchMode(of: number, to: mode)
+    for step in 1...steps {
+      let page = 2 + dice.roll(510)
+      if dice.roll(2) == 0 {
+        // Absent, read-only or writable; the page stays the same.
+        let word = [0, page << 12 | 5, page << 12 | 7][Int(dice.roll(3))]
+        if store(word, at: Self.place(ofEntry: page), number, mode) { successes += 1 }
+      }
+      if dice.roll(8) == 0 {
+        // A large page, or its rights, in the directory of all.
+        let index = 2 + dice.roll(2)
+        let word = index << 21 | [0x85, 0x87][Int(dice.roll(2))]
+        _ = store(word, at: Self.tables.lowerBound + 0x2000 + index * 8, number, mode)
+      }
+      let address = GuestVirtual(dice.roll(2) == 0 ? page << 12 : dice.address(in: Self.large))
+      if judge(machine.access(number, address, Self.kind(&dice), .supervisor), number) {
+        successes += 1
+      }
+      if step % 4 == 0 { machine.invalidate(number, .linearAddress(address)) }
+      if step % 16 == 0 {
+        _ = machine.writeCR3(number, machine[registersOf: number].cr3)
+      }
+      if step % 32 == 0 {
+        mode = Mode.allCases[Int(dice.roll(3))]
+        switchMode(of: number, to: mode)
+      }
+      if step % 64 == 0 { _ = machine.trim(Int(1 + dice.roll(8))) }
+    }
+    machine.invalidate(number, .everything)
+    return successes
+  }
+
+  /// Performs a store of the guest's to its tables through the page that maps them.
+  ///
+  /// The bytes are written after the processor has left the guest, when another may have brought
+  /// the table up to date: the machine is told of each store, as of those that it performs itself.
+  private func store(_ word: UInt64, at place: UInt64, _ number: Int, _ mode: Mode) -> Bool {
+    // Linear 8 MiB on is `tables` in every mode.
+    switch machine.access(number, GuestVirtual(place), .write, .supervisor, byteCount: 8) {
+    case .translated, .tableStore:
+      write(word, at: place)
+      machine.stored(number, at: GuestPhysical(place), byteCount: 8)
+      return true
+    case let outcome: return judge(outcome, number)
+    }
   }
 }

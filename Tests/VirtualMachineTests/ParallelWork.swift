@@ -10,6 +10,8 @@ enum ParallelWork: Hashable, Sendable {
   case walker(Int)
   /// A processor that wants the same few pages as others.
   case crowd(Int)
+  /// A processor that changes the guest's tables, its mode and its mind.
+  case editor(Int)
   /// The host moves, swaps, shares, merges, protects and drops pages.
   case mover
   /// The host splits and joins large pages.
@@ -117,6 +119,7 @@ extension ParallelMachine {
     case .processor(let number): runProcessor(number, &dice, steps: steps * 8)
     case .walker(let number): runWalker(number, &dice, steps: steps * 8)
     case .crowd(let number): runCrowd(number, &dice, steps: steps * 8)
+    case .editor(let number): runEditor(number, &dice, steps: steps * 4)
     case .mover: moveHost(&dice, steps: steps)
     case .sizer: resizeHost(&dice, steps: steps)
     case .ager: ageHost(&dice, steps: steps)
