@@ -142,20 +142,16 @@ public struct Verification: Sendable {
   ) -> UInt64 {
     let setting = sweep.setting(number)
     var judge = VerificationJudge(setting, breaking: brokenRule, in: arena)
-    var cases: UInt64 = 0
-    var index = step == 1 ? 0 : phase % step
-    while index < sweep.cases {
-      defer { index += step }
-      guard let one = sweep.instance(setting, index) else { continue }
-      cases += 1
-      if judge.agrees(on: one) { continue }
+    return firstCases(of: sweep.cases, from: phase, every: step) { index in
+      guard let one = sweep.instance(setting, index) else { return .none }
+      if judge.agrees(on: one) { return .agreement }
       let answers = judge.answers(to: one)
-      let found = Disagreement(
-        sweep, setting, one, place: (number, index), mmu: answers.mmu, hardware: answers.hardware)
-      shared.keep(found)
-      break
+      shared.keep(
+        Disagreement(
+          sweep, setting, one, place: (number, index), mmu: answers.mmu, hardware: answers.hardware)
+      )
+      return .disagreement
     }
-    return cases
   }
 
   private func judge(
@@ -164,20 +160,34 @@ public struct Verification: Sendable {
   ) -> UInt64 {
     let setting = sweep.setting(number)
     var judge = SubpageJudge(setting, breaking: brokenRule, in: arena)
-    var cases: UInt64 = 0
-    var index = step == 1 ? 0 : phase % step
-    while index < sweep.cases {
-      defer { index += step }
-      guard let one = sweep.instance(setting, index) else { continue }
-      cases += 1
+    return firstCases(of: sweep.cases, from: phase, every: step) { index in
+      guard let one = sweep.instance(setting, index) else { return .none }
       let answers = judge.answers(to: one)
-      if answers.rules == answers.hardware { continue }
+      if answers.rules == answers.hardware { return .agreement }
       let rule = judge.rule(one, answers.rules, answers.hardware)
       shared.keep(
         Disagreement(
           sweep, setting, one, rule, place: (number, index), answers.rules, answers.hardware))
-      break
+      return .disagreement
     }
-    return cases
+  }
+
+  /// What came of a number of a sweep.
+  private enum Comparison { case none, agreement, disagreement }
+
+  /// Compares every case of a setting, or one in so many, as far as the first disagreement; how
+  /// many there were.
+  @inline(__always) private func firstCases(
+    of count: UInt64, from phase: UInt64, every step: UInt64, _ compare: (UInt64) -> Comparison
+  ) -> UInt64 {
+    var compared: UInt64 = 0
+    var index = step == 1 ? 0 : phase % step
+    while index < count {
+      let comparison = compare(index)
+      if comparison != .none { compared += 1 }
+      if comparison == .disagreement { break }
+      index += step
+    }
+    return compared
   }
 }

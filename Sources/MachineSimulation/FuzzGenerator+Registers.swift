@@ -124,13 +124,7 @@ extension FuzzGenerator {
   /// Queues an entry that changes, with an access before, the invalidation that it needs or not,
   /// and an access after.
   mutating func changeEntry() {
-    guard var entry = picture.entries.pick(&chance) else {
-      _ = buildTables(chance.pick(swarm.shapes))
-      return
-    }
-    let processor = processor()
-    if chance.chance(1, in: 2) { queue(.access(access(processor, near(entry)))) }
-    entry.value = changed(entry)
+    guard let (entry, processor) = changedEntry() else { return }
     if chance.chance(1, in: 3) {
       // The guest writes it itself.
       var step = AccessStep(.write, at: .physical(GuestPhysical(entry.place)))
@@ -142,12 +136,30 @@ extension FuzzGenerator {
     } else {
       writeEntry(entry)
     }
+    invalidateOrNot(entry, on: processor)
+    for _ in 0..<(1 + chance.below(2)) { queue(.access(access(processor, near(entry)))) }
+  }
+
+  /// An entry and what it changes to, with an access there before or not, and who changes it;
+  /// without any entry, queues new tables.
+  mutating func changedEntry() -> (GuestPicture.Entry, processor: Int)? {
+    guard var entry = picture.entries.pick(&chance) else {
+      _ = buildTables(chance.pick(swarm.shapes))
+      return nil
+    }
+    let processor = processor()
+    if chance.chance(1, in: 2) { queue(.access(access(processor, near(entry)))) }
+    entry.value = changed(entry)
+    return (entry, processor)
+  }
+
+  /// Queues the invalidation that a changed entry needs, another, or none.
+  mutating func invalidateOrNot(_ entry: GuestPicture.Entry, on processor: Int) {
     if chance.chance(swarm.invalidationPart, in: 16) {
       invalidate(entry, on: processor)
     } else if chance.chance(1, in: 4) {
       queue(.invalidatePage(processor: processor, GuestVirtual(linear())))
     }
-    for _ in 0..<(1 + chance.below(2)) { queue(.access(access(processor, near(entry)))) }
   }
 
   mutating func near(_ entry: GuestPicture.Entry) -> AccessStep.Address {
@@ -156,7 +168,7 @@ extension FuzzGenerator {
     return .virtual(GuestVirtual(entry.linear &+ chance.below(reach) & ~7))
   }
 
-  mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
+  private mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
     switch chance.below(8) {
     case 0: return maker.spoiled(entry.value, entry.shape, &chance)
     case 1: return picture.entries.pick(&chance)?.value ?? 0

@@ -26,13 +26,7 @@ extension FuzzGenerator {
 
   /// Queues a store to a table: an entry, a part of one, or across two.
   mutating func storeToTable() {
-    guard var entry = picture.entries.pick(&chance) else {
-      _ = buildTables(chance.pick(swarm.shapes))
-      return
-    }
-    let processor = processor()
-    if chance.chance(1, in: 2) { queue(.access(access(processor, near(entry)))) }
-    entry.value = changed(entry)
+    guard let (entry, processor) = changedEntry() else { return }
     var place = entry.place
     var value = entry.value
     var byteCount = Int(entry.shape.entryBytes)
@@ -53,11 +47,7 @@ extension FuzzGenerator {
     }
     if byteCount == Int(entry.shape.entryBytes) && place == entry.place { picture.note(entry) }
     queue(.access(store(value, byteCount, at: place, by: processor)))
-    if chance.chance(swarm.invalidationPart, in: 16) {
-      invalidate(entry, on: processor)
-    } else if chance.chance(1, in: 4) {
-      queue(.invalidatePage(processor: processor, GuestVirtual(linear())))
-    }
+    invalidateOrNot(entry, on: processor)
     for _ in 0..<(1 + chance.below(2)) { queue(.access(access(self.processor(), near(entry)))) }
   }
 

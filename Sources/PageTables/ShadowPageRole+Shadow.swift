@@ -22,8 +22,8 @@ extension ShadowPageRole {
 
   /// Whether the guest's table has 1024 entries of 4 bytes (KVM: `has_4_byte_gpte`).
   public var hasShortEntries: Bool {
-    get { bits(4, 1) == 1 }
-    set { setBits(4, 1, newValue ? 1 : 0) }
+    get { self[bit: 4] }
+    set { self[bit: 4] = newValue }
   }
 
   /// Which part of a guest's table of 4-byte entries the table covers, 0…3.
@@ -37,19 +37,19 @@ extension ShadowPageRole {
   /// Whether no guest's table stands behind it.
   public var mapsLinearly: Bool {
     get { isDirect }
-    set { setBits(7, 1, newValue ? 1 : 0) }
+    set { self[bit: 7] = newValue }
   }
 
   /// EFER.NX, or forced.
   public var hasNoExecute: Bool {
-    get { bits(12, 1) == 1 }
-    set { setBits(12, 1, newValue ? 1 : 0) }
+    get { self[bit: 12] }
+    set { self[bit: 12] = newValue }
   }
 
   /// CR0.WP.
   public var respectsWriteProtection: Bool {
-    get { bits(13, 1) == 1 }
-    set { setBits(13, 1, newValue ? 1 : 0) }
+    get { self[bit: 13] }
+    set { self[bit: 13] = newValue }
   }
 
   /// CR4.SMEP while CR0.WP is 0 (KVM: `smep_andnot_wp`).
@@ -57,27 +57,27 @@ extension ShadowPageRole {
   /// A user page that was made a supervisor's, so that the supervisor may write to it, must not be
   /// executed by the supervisor.
   public var preventsExecutionWithoutWP: Bool {
-    get { bits(14, 1) == 1 }
-    set { setBits(14, 1, newValue ? 1 : 0) }
+    get { self[bit: 14] }
+    set { self[bit: 14] = newValue }
   }
 
   /// CR4.SMAP while CR0.WP is 0 (KVM: `smap_andnot_wp`).
   public var preventsAccessWithoutWP: Bool {
-    get { bits(15, 1) == 1 }
-    set { setBits(15, 1, newValue ? 1 : 0) }
+    get { self[bit: 15] }
+    set { self[bit: 15] = newValue }
   }
 
   /// Whether the guest's own guest walks it (KVM: `guest_mode`).
   public var isGuestMode: Bool {
-    get { bits(17, 1) == 1 }
-    set { setBits(17, 1, newValue ? 1 : 0) }
+    get { self[bit: 17] }
+    set { self[bit: 17] = newValue }
   }
 
   /// Whether it stands above the guest's real root and has no guest's table behind it (KVM:
   /// `passthrough`).
   public var isPassthrough: Bool {
-    get { bits(18, 1) == 1 }
-    set { setBits(18, 1, newValue ? 1 : 0) }
+    get { self[bit: 18] }
+    set { self[bit: 18] = newValue }
   }
 
   /// Whether bit 7 of the guest's entries means nothing: 4-byte entries without CR4.PSE.
@@ -85,8 +85,8 @@ extension ShadowPageRole {
   /// KVM keeps this out of the role, so that a guest that toggles PSE meets shadow pages made by
   /// the other reading. The bit is one that the kernel does not use.
   public var ignoresPageSize: Bool {
-    get { bits(19, 1) == 1 }
-    set { setBits(19, 1, newValue ? 1 : 0) }
+    get { self[bit: 19] }
+    set { self[bit: 19] = newValue }
   }
 
   /// Whether bit 63 of the guest's entries is reserved: 8-byte entries without EFER.NX.
@@ -94,8 +94,8 @@ extension ShadowPageRole {
   /// KVM keeps this out of the role too, where NX is forced. The bit is one that the kernel does
   /// not use.
   public var reservesNoExecute: Bool {
-    get { bits(20, 1) == 1 }
-    set { setBits(20, 1, newValue ? 1 : 0) }
+    get { self[bit: 20] }
+    set { self[bit: 20] = newValue }
   }
 
   /// Whether a guest's table stands behind it, entry by entry (KVM: `sp_has_gptes`).

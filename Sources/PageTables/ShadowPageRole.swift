@@ -25,11 +25,11 @@ public struct ShadowPageRole: Hashable, Sendable {
   ) -> ShadowPageRole {
     var role = ShadowPageRole(word: 0)
     role.setBits(0, 4, UInt32(level.depth))
-    role.setBits(7, 1, 1)
+    role[bit: 7] = true
     role.setBits(8, 3, UInt32(AccessRights.all.rawValue))
-    role.setBits(12, 1, 1)
-    role.setBits(13, 1, 1)
-    role.setBits(16, 1, accessedDirty == .disabled ? 1 : 0)
+    role[bit: 12] = true
+    role[bit: 13] = true
+    role[bit: 16] = accessedDirty == .disabled
     role.setBits(24, 8, UInt32(space.rawValue))
     return role
   }
@@ -42,8 +42,8 @@ public struct ShadowPageRole: Hashable, Sendable {
   public static func subpageRoot(of space: AddressSpace) -> ShadowPageRole {
     var role = ShadowPageRole(word: 0)
     role.setBits(0, 4, UInt32(Level.level4.depth))
-    role.setBits(7, 1, 1)
-    role.setBits(21, 1, 1)
+    role[bit: 7] = true
+    role[bit: 21] = true
     role.setBits(24, 8, UInt32(space.rawValue))
     return role
   }
@@ -54,23 +54,23 @@ public struct ShadowPageRole: Hashable, Sendable {
     guard let below = level.below else { preconditionFailure("a level-1 table has no child") }
     var role = self
     role.setBits(0, 4, UInt32(below.depth))
-    role.setBits(18, 1, 0)
+    role[bit: 18] = false
     return role
   }
 
   /// The level of the table.
   public var level: Level { Level(Int(bits(0, 4))) }
   /// Whether no guest table stands behind it: a linear mapping.
-  public var isDirect: Bool { bits(7, 1) == 1 }
+  public var isDirect: Bool { self[bit: 7] }
   /// Whether its entries are of sub-page-permission tables, and no translations.
-  public var isSubpageTable: Bool { bits(21, 1) == 1 }
+  public var isSubpageTable: Bool { self[bit: 21] }
   /// The rights accumulated above the table.
   public internal(set) var access: AccessRights {
     get { AccessRights(rawValue: UInt8(bits(8, 3))) }
     set { setBits(8, 3, UInt32(newValue.rawValue)) }
   }
   /// Whether accessed and dirty bits are not used in it.
-  public var accessedDirtyDisabled: Bool { bits(16, 1) == 1 }
+  public var accessedDirtyDisabled: Bool { self[bit: 16] }
   /// How its entries use accessed and dirty bits.
   public var accessedDirty: AccessedDirtyUse { accessedDirtyDisabled ? .disabled : .enabled }
   /// Which memslots it maps.
@@ -80,13 +80,19 @@ public struct ShadowPageRole: Hashable, Sendable {
   ///
   /// The bit is state, not identity; it lies in the word because the kernel's does.
   public var isInvalid: Bool {
-    get { bits(11, 1) == 1 }
-    set { setBits(11, 1, newValue ? 1 : 0) }
+    get { self[bit: 11] }
+    set { self[bit: 11] = newValue }
   }
 
   // Always inlined: a fault asks a role some twenty times, and each entry to the guest makes one.
   @inline(__always) func bits(_ shift: UInt32, _ width: UInt32) -> UInt32 {
     (word >> shift) & (1 << width - 1)
+  }
+
+  /// One of the word's flags.
+  @inline(__always) subscript(bit shift: UInt32) -> Bool {
+    get { bits(shift, 1) == 1 }
+    set { setBits(shift, 1, newValue ? 1 : 0) }
   }
 
   @inline(__always) mutating func setBits(_ shift: UInt32, _ width: UInt32, _ value: UInt32) {

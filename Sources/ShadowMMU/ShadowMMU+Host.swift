@@ -39,23 +39,11 @@ extension ShadowMMU {
     _ host: borrowing HostMemory
   ) -> PendingFlush {
     var owed = PendingFlush()
-    let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
-    for depth in 1...3 {
-      var walk = RegionWalk(frames, Level(depth))
-      while let frame = walk.next() {
-        let start = max(frame, slot.baseFrame)
-        var leaves = tables.maps.lists.walk(tables.maps.leaves(row, start, Level(depth)))
-        while let address = tables.maps.lists.next(&leaves) {
-          let place = tables.place(at: address, host)
-          let old = tables.entry(at: place)
-          guard tables.encoding.isAccessed(old), !Mutation.shadowLeavesNeverAge.isActive else {
-            continue
-          }
-          owed.add(
-            tables.change(
-              place, to: tables.encoding.withoutAccess(old), nil, rows: nil, nil, host))
-        }
-      }
+    _ = hasAccessedLeaf(frames, in: slot, tables, host) { place, old in
+      if Mutation.shadowLeavesNeverAge.isActive { return false }
+      owed.add(
+        tables.change(place, to: tables.encoding.withoutAccess(old), nil, rows: nil, nil, host))
+      return false
     }
     return owed
   }
@@ -65,6 +53,14 @@ extension ShadowMMU {
     _ frames: Range<GuestFrame>, in slot: Memslot, _ tables: borrowing PageTables,
     _ host: borrowing HostMemory
   ) -> Bool {
+    hasAccessedLeaf(frames, in: slot, tables, host) { _, _ in true }
+  }
+
+  /// Goes through the accessed leaves of a range until `isWanted` says so of one; whether it did.
+  @inline(__always) private func hasAccessedLeaf(
+    _ frames: Range<GuestFrame>, in slot: Memslot, _ tables: borrowing PageTables,
+    _ host: borrowing HostMemory, where isWanted: (ShadowPlace, SPTE) -> Bool
+  ) -> Bool {
     let row = MapRow(number: slot.metadata.row, base: slot.baseFrame)
     for depth in 1...3 {
       var walk = RegionWalk(frames, Level(depth))
@@ -72,8 +68,9 @@ extension ShadowMMU {
         let start = max(frame, slot.baseFrame)
         var leaves = tables.maps.lists.walk(tables.maps.leaves(row, start, Level(depth)))
         while let address = tables.maps.lists.next(&leaves) {
-          let entry = tables.entry(at: tables.place(at: address, host))
-          if tables.encoding.isAccessed(entry) { return true }
+          let place = tables.place(at: address, host)
+          let entry = tables.entry(at: place)
+          if tables.encoding.isAccessed(entry), isWanted(place, entry) { return true }
         }
       }
     }

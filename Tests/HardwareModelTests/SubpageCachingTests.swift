@@ -239,7 +239,10 @@ struct SubpageCachingTests {
     let bench = try SubpageWorld(.off) { Keeping.both.apply(&$0) }
     bench.vector = 1
     var processor = bench.world.processor { Keeping.both.apply(&$0) }
-    guard case .ept(let eptp) = bench.world.dimension else { return }
+    guard case .ept(let eptp) = bench.world.dimension else {
+      Issue.record("\(bench.world.dimension)")
+      return
+    }
     // The other root has the same tables of EPT below it, and empty ones of sub-pages.
     let memory = bench.world.memory
     let other = bench.world.hostFrame()

@@ -125,29 +125,9 @@ struct SubpageExportTests {
     return hardware
   }
 
-  /// Runs the script.
   private func judge(_ folder: URL, _ processor: Int, _ writes: [Write]) throws -> [String] {
-    let input = folder.appendingPathComponent("writes")
-    try Data(writes.map { "\($0.address) \($0.count)\n" }.joined().utf8).write(to: input)
-    let output = folder.appendingPathComponent("verdicts")
-    try Data().write(to: output)
-    let script = Bundle.module.bundleURL.appendingPathComponent("Resources/judge-writes.py")
-    let python = Process()
-    python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    python.arguments = ["python3", script.path, folder.path, "\(processor)"]
-    python.standardInput = try FileHandle(forReadingFrom: input)
-    python.standardOutput = try FileHandle(forWritingTo: output)
-    try python.run()
-    python.waitUntilExit()
-    #expect(python.terminationStatus == 0)
-    return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map(String.init)
-  }
-
-  private func withFolder(_ body: (URL) throws -> Void) throws {
-    let folder = FileManager.default.temporaryDirectory
-      .appendingPathComponent("penumbra-sub-pages-\(UUID().uuidString)")
-    defer { try? FileManager.default.removeItem(at: folder) }
-    try body(folder)
+    try ExportScript(name: "judge-writes.py")
+      .answers(of: folder, processor, to: writes.lazy.map { "\($0.address) \($0.count)" })
   }
 
   @Test(
@@ -210,7 +190,10 @@ struct SubpageExportTests {
         for bit in bits { try spoil(table, place, bit) }
         table = HostPhysical(memory.entry(at: table.address + place)).frame
       }
-      guard case .ept(let eptp) = root.dimension else { return }
+      guard case .ept(let eptp) = root.dimension else {
+        Issue.record("\(root.dimension)")
+        return
+      }
       table = HostPhysical(eptp).frame
       for depth in [4, 3, 2, 1] as [UInt64] {
         let place = (address >> (9 * depth)) & 0xFF8

@@ -103,32 +103,13 @@ struct TableExportTests {
     return "0x\(String(place.hostPhysical.raw, radix: 16)) \(rights) \(place.level.byteCount)"
   }
 
-  /// Runs the script; what it says of each address, without the level at which a walk ended.
+  /// What the script says of each address, without the level at which a walk ended.
   private func walk(_ folder: URL, _ processor: Int, _ addresses: [UInt64]) throws -> [String] {
-    let input = folder.appendingPathComponent("addresses")
-    try Data(addresses.map { "\($0)\n" }.joined().utf8).write(to: input)
-    let output = folder.appendingPathComponent("answers")
-    try Data().write(to: output)
-    let script = Bundle.module.bundleURL.appendingPathComponent("Resources/walk-tables.py")
-    let python = Process()
-    python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    python.arguments = ["python3", script.path, folder.path, "\(processor)"]
-    python.standardInput = try FileHandle(forReadingFrom: input)
-    python.standardOutput = try FileHandle(forWritingTo: output)
-    try python.run()
-    python.waitUntilExit()
-    #expect(python.terminationStatus == 0)
-    return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map { line in
-      let words = line.split(separator: " ").dropFirst()
-      return words.count == 2 ? String(words.first ?? "") : words.joined(separator: " ")
-    }
-  }
-
-  private func withFolder(_ body: (URL) throws -> Void) throws {
-    let folder = FileManager.default.temporaryDirectory
-      .appendingPathComponent("penumbra-tables-\(UUID().uuidString)")
-    defer { try? FileManager.default.removeItem(at: folder) }
-    try body(folder)
+    try ExportScript(name: "walk-tables.py")
+      .answers(of: folder, processor, to: addresses.lazy.map(String.init)).map { line in
+        let words = line.split(separator: " ").dropFirst()
+        return words.count == 2 ? String(words.first ?? "") : words.joined(separator: " ")
+      }
   }
 
   @Test(

@@ -97,10 +97,7 @@ struct ConsequenceTests {
     state.ac = true
     bench.machine[registersOf: 0] = state
     let outcome = bench.machine.access(0, place, .write, .supervisor)
-    guard case .tableStore(let own) = outcome else {
-      Issue.record("\(outcome)")
-      return
-    }
+    let own = try #require(outcome.tableStore)
     bench.store(7, 8, own, isTable: true)
     #expect(bench.read(0x4000) & 0x60 == 0x60)
     #expect(Seen(bench.machine.access(0, place, .read, .supervisor)) == .memory(0x40_0000))
@@ -123,10 +120,7 @@ struct ConsequenceTests {
     #expect(
       Seen(bench.machine.access(0, GuestVirtual(0), .read, .supervisor)) == .memory(0x40_0000))
     let outcome = bench.machine.access(0, GuestVirtual(0x1000), .write, .supervisor)
-    guard case .translated(let own) = outcome else {
-      Issue.record("\(outcome)")
-      return
-    }
+    let own = try #require(outcome.place)
     #expect(bench.machine.statistic(.mmu_unsync) == 1)
     // The guest takes the first page away; the old translation stands until it says so.
     bench.store(0x50_0067, 8, own, isTable: false)
@@ -150,10 +144,7 @@ struct ConsequenceTests {
     #expect(
       Seen(bench.machine.access(0, GuestVirtual(0), .read, .supervisor)) == .memory(0x40_0000))
     let outcome = bench.machine.access(0, GuestVirtual(0x1000), .write, .supervisor)
-    guard case .tableStore(let place) = outcome else {
-      Issue.record("\(outcome)")
-      return
-    }
+    let place = try #require(outcome.tableStore)
     #expect(place.guestPhysical.raw == 0x3000)
     bench.store(0, 8, place, isTable: true)
     // No flush is needed: tables of upper levels are always in step.
@@ -193,10 +184,7 @@ struct ConsequenceTests {
     let bench = try guest()
     bench.write(0x40_0067, 8, at: 0x4000)
     let outcome = bench.machine.access(0, GuestVirtual(0), .write, .supervisor)
-    guard case .translated(let place) = outcome else {
-      Issue.record("\(outcome)")
-      return
-    }
+    let place = try #require(outcome.place)
     let records = bench.machine.process.host.records
     let isDirty = { records.isDirty(place.hostPhysical.frame) }
     #expect(isDirty() == false)

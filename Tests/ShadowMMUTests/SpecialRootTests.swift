@@ -177,10 +177,7 @@ struct SpecialRootTests {
   func ordinary(design: Design) throws {
     var one = try RootBench(design)
     #expect(one.load(registers(pae: true, long: true, cr3: 0x5000)) == .loaded)
-    guard case .page(let id) = one.state.root else {
-      Issue.record("\(one.state.root)")
-      return
-    }
+    let id = try #require(one.state.root.page)
     #expect(one.tables.arena[id].role.depth == 4 && one.tables.arena[id].guestFrame.number == 5)
     #expect(one.tables.hasGuestEntries(id) && one.state.special.pae == nil)
     #expect(one.tables.arena.activeCount == 1)
@@ -224,10 +221,7 @@ struct SpecialRootTests {
     one.bench.write(0xE7, 8, at: 0x60_0000)
     #expect(one.loadNested(host, levels: .level5) == .loaded)
     #expect(one.fault(0, .read, host) == .fixed)
-    guard case .page(let root) = one.state.root else {
-      Issue.record("\(one.state.root)")
-      return
-    }
+    let root = try #require(one.state.root.page)
     #expect(one.tables.arena[root].role.word == 0x61705 && !one.tables.hasGuestEntries(root))
     let child = one.row(one.rootWords()[0])
     #expect(child.role.word == 0x21704 && child.guestFrame == one.tables.arena[root].guestFrame)
@@ -247,7 +241,7 @@ struct SpecialRootTests {
     // The same CR3 with five levels of the guest's is another page.
     let five = registers(pae: true, long: true, la57: true, cr3: 0x40_0000)
     #expect(one.loadNested(five, levels: .level5) == .loaded)
-    guard case .page(let other) = one.state.root else { return }
+    let other = try #require(one.state.root.page)
     #expect(other != root && one.tables.arena[other].role.word == 0x21705)
     one.end()
   }
