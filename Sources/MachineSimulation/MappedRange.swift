@@ -17,7 +17,17 @@ struct MappedRange: Hashable, Sendable {
     case device
   }
 
-  /// The first guest frame.
+  /// Which addresses the entries map.
+  enum Space: Hashable, Sendable {
+    /// Guest-physical ones.
+    case guestPhysical
+    /// Linear ones, under shadow paging.
+    case linear
+  }
+
+  /// Which addresses the entries map.
+  let space: Space
+  /// The first frame of these addresses.
   let start: GuestFrame
   /// The level of the entries.
   let level: Level
@@ -30,12 +40,21 @@ struct MappedRange: Hashable, Sendable {
 
   /// The range of the entry at which a path stands; `nil` for one that maps nothing.
   init?(_ path: EntryPath, _ encoding: EntryEncoding) {
-    start = path.frame
-    level = path.level
-    if path.entry.isPresentLeaf(at: path.level) {
-      rights = encoding.rights(of: path.entry)
-      target = .contiguous(path.entry.frame)
-    } else if encoding.isMMIO(path.entry) {
+    self.init(path.entry, at: path.level, from: path.frame, .guestPhysical, encoding)
+  }
+
+  /// The range of one entry; `nil` for one that maps nothing.
+  init?(
+    _ entry: SPTE, at level: Level, from start: GuestFrame, _ space: Space,
+    _ encoding: EntryEncoding
+  ) {
+    self.space = space
+    self.start = start
+    self.level = level
+    if entry.isPresentLeaf(at: level) {
+      rights = encoding.rights(of: entry)
+      target = .contiguous(entry.frame)
+    } else if encoding.isMMIO(entry) {
       rights = []
       target = .device
     } else {
@@ -65,13 +84,17 @@ struct MappedRange: Hashable, Sendable {
   private var rightsText: String {
     (rights.contains(.read) ? "r" : "-") + (rights.contains(.write) ? "w" : "-")
       + (rights.contains(.execute) ? "x" : "-")
+      + (space == .guestPhysical ? "" : rights.contains(.user) ? "u" : "-")
   }
+
+  /// The last address; behind the last frame of all there is none.
+  private var last: UInt64 { end.address.raw &- 1 }
 
   /// Writes a line of text: first and last address, rights, pages, and where they lie.
   func appendLine(to text: inout TextBuffer) {
     text.appendPrefixedHex(start.address.raw)
     text.append("-")
-    text.appendPrefixedHex(end.address.raw - 1)
+    text.appendPrefixedHex(last)
     if target == .device {
       text.append("  device, ")
       text.appendDecimal(count)
@@ -96,10 +119,10 @@ struct MappedRange: Hashable, Sendable {
   func appendJSON(of processor: Int, to text: inout TextBuffer) {
     text.append("{\"processor\":")
     text.appendDecimal(UInt64(processor))
-    text.append(",\"gpa\":")
+    text.append(space == .linear ? ",\"gva\":" : ",\"gpa\":")
     text.appendQuotedHex(start.address.raw)
     text.append(",\"last\":")
-    text.appendQuotedHex(end.address.raw - 1)
+    text.appendQuotedHex(last)
     text.append(",\"page_size\":")
     text.appendDecimal(level.byteCount)
     text.append(",\"count\":")

@@ -5,6 +5,7 @@ import HostMemory
 public import PageTables
 public import PagingUnits
 public import Reports
+import ShadowMMU
 public import VirtualMachine
 
 /// What a processor would walk: the frames that hold a machine's tables, and the registers that
@@ -16,12 +17,26 @@ public import VirtualMachine
 public struct TableExport: Sendable {
   /// A table.
   public struct Table: Hashable, Sendable {
+    /// Whose table it is.
+    public let kind: Kind
     /// The host frame that holds it.
     public let frame: HostFrame
-    /// What kind of table it is.
+    /// What kind of table it is; of a bare one, the role of the root with its own level.
     public let role: ShadowPageRole
-    /// The first guest frame that it covers.
+    /// The first guest frame that it covers, or the frame of the guest's table that it stands for.
     public let guestFrame: GuestFrame
+  }
+
+  /// Whose table a table is.
+  public enum Kind: String, Hashable, Sendable {
+    /// The machine's: it maps guest-physical addresses, or linear ones as they are.
+    case direct
+    /// It stands for a table of the guest's.
+    case shadow
+    /// It holds sub-page permissions, or leads to them.
+    case spp
+    /// A processor's own under shadow paging, without a shadow page: part of a special root.
+    case bare
   }
 
   /// What a processor's control structure points to.
@@ -30,8 +45,12 @@ public struct TableExport: Sendable {
     public let processor: Int
     /// Which memslots it goes by.
     public let space: AddressSpace
-    /// What its hardware walks.
+    /// What its hardware walks in the second dimension; none under shadow paging.
     public let dimension: SecondDimension
+    /// The topmost table that its hardware walks.
+    public let table: HostPhysical
+    /// The level of that table: 3 for the four entries of PAE paging.
+    public let level: Level
     /// The topmost table of sub-page permissions (SPPTP); `nil` where there is none.
     public let subpageTable: HostPhysical?
   }
@@ -49,22 +68,61 @@ public struct TableExport: Sendable {
     while let id = machine.tables.arena.row(number) {
       let row = machine.tables.arena[id]
       if row.state == .live {
-        tables.append(Table(frame: row.frame, role: row.role, guestFrame: row.guestFrame))
+        tables.append(Table(row))
       }
       number += 1
     }
-    self.tables = tables.sorted { $0.frame < $1.frame }
     var roots: [Root] = []
     for processor in 0..<machine.configuration.processors {
-      guard let dimension = machine.secondDimension(of: processor) else { continue }
-      let subpages = machine.subpageRoot(of: processor)
-      roots.append(
-        Root(
-          processor: processor, space: machine.addressSpace(of: processor), dimension: dimension,
-          subpageTable: subpages == .none ? nil : machine.tables.arena[subpages].frame.address))
+      if machine.configuration.mmu == .shadow {
+        tables += Self.bareTables(of: processor, machine)
+      }
+      if let root = Self.root(of: processor, machine) { roots.append(root) }
     }
+    self.tables = tables.sorted { $0.frame < $1.frame }
     self.roots = roots
     configuration = machine.configuration
+  }
+
+  private static func root(
+    of processor: Int, _ machine: borrowing VirtualMachine
+  ) -> Root? {
+    let space = machine.addressSpace(of: processor)
+    if machine.configuration.mmu == .shadow {
+      return machine.shadowRoot(of: processor).map { frame, level in
+        Root(
+          processor: processor, space: space, dimension: .none, table: frame.address,
+          level: level, subpageTable: nil)
+      }
+    }
+    guard let dimension = machine.secondDimension(of: processor),
+      let frame = machine.rootFrame(of: processor)
+    else { return nil }
+    let subpages = machine.subpageRoot(of: processor)
+    return Root(
+      processor: processor, space: space, dimension: dimension, table: frame.address,
+      level: machine.configuration.rootLevel,
+      subpageTable: subpages == .none ? nil : machine.tables.arena[subpages].frame.address)
+  }
+
+  /// The tables of a processor's special roots that are no shadow pages.
+  private static func bareTables(
+    of processor: Int, _ machine: borrowing VirtualMachine
+  ) -> [Table] {
+    machine.withShadowState(of: processor) { state in
+      let special = state.special
+      return [
+        (special.pae, 3), (special.level4, 4), (special.level5, 5),
+        (special.dummy, state.rootRole.depth),
+      ]
+      .compactMap { frame, depth in
+        guard let frame else { return nil }
+        var role = state.rootRole
+        role.depth = depth
+        role.isPassthrough = false
+        return Table(kind: .bare, frame: frame, role: role, guestFrame: GuestFrame(0))
+      }
+    }
   }
 
   // MARK: The three files
@@ -114,7 +172,7 @@ public struct TableExport: Sendable {
   static func appendMembers(of table: Table, to text: inout TextBuffer) {
     let role = table.role
     text.append("\"kind\":")
-    text.appendQuoted(role.isSubpageTable ? "spp" : role.isDirect ? "direct" : "shadow")
+    text.appendQuoted(table.kind.rawValue)
     text.append(",\"level\":")
     text.appendDecimal(UInt64(role.level.depth))
     text.append(",\"guest_frame\":")
@@ -146,7 +204,7 @@ public struct TableExport: Sendable {
     text.append(",\"value\":")
     text.appendQuotedHex(root.value)
     text.append(",\"levels\":")
-    text.appendDecimal(UInt64(configuration.rootLevel.depth))
+    text.appendDecimal(UInt64(root.level.depth))
     text.append(",\"physical_bits\":")
     text.appendDecimal(UInt64(configuration.physicalBits))
     text.append(",\"sppt\":")
@@ -195,20 +253,29 @@ public struct TableExport: Sendable {
   }
 }
 
+extension TableExport.Table {
+  /// The table that a row of the arena describes.
+  init(_ row: ShadowPage) {
+    let kind: TableExport.Kind =
+      row.role.isSubpageTable ? .spp : row.role.isDirect ? .direct : .shadow
+    self.init(kind: kind, frame: row.frame, role: row.role, guestFrame: row.guestFrame)
+  }
+}
+
 extension TableExport.Root {
-  /// The name of the register: the EPT pointer, or nested CR3.
+  /// The name of the register: the EPT pointer, nested CR3, or CR3.
   var register: String {
     switch dimension {
-    case .none: "none"
+    case .none: "cr3"
     case .ept: "eptp"
     case .npt: "ncr3"
     }
   }
 
-  /// What the register holds.
+  /// What the register holds; of CR3, the table's address alone.
   var value: UInt64 {
     switch dimension {
-    case .none: 0
+    case .none: table.raw
     case .ept(let eptp): eptp
     case .npt(let ncr3, _): ncr3
     }

@@ -46,7 +46,9 @@ enum Trip {
       }
       lines.append("guest-physical \(hex(mapping.address.raw)), page of \(size(mapping.byteCount))")
       lines += memory(mapping.address, space, stage)
-      lines += ours(mapping.address, space, stage)
+      lines +=
+        stage.settings.mmu == .shadow
+        ? shadow(address, step.processor, stage) : ours(mapping.address, space, stage)
       return lines + kept(address, step.processor, stage)
     }
   }
@@ -126,10 +128,32 @@ enum Trip {
     ]
   }
 
-  /// The entries of ours on the way to a guest-physical address, from the top down.
+  /// The entries that a processor's hardware reads in the place of the guest's, from the top down.
+  private static func shadow(
+    _ address: GuestVirtual, _ processor: Int, _ stage: Stage
+  ) -> [String] {
+    guard let root = stage.machine.shadowRoot(of: processor) else { return ["shadow: no root"] }
+    let words = EntryText(.long)
+    return stage.shadowPath(of: processor, to: address).map { entry in
+      var text = TextBuffer(capacity: 128)
+      if stage.machine.tables.encoding.isMMIO(SPTE(raw: entry.raw)) {
+        text.append("device")
+      } else if entry.level == .page1G && root.level == .page1G && entry.isPresent {
+        // A PDPTE of PAE paging gives no rights.
+        text.append(string: "table \(hex(entry.frame.address.raw))")
+      } else {
+        words.append(entry.raw, at: entry.level, to: &text)
+      }
+      return "shadow level \(entry.level.depth) reads \(hex(entry.raw)) \(text.text)"
+    }
+  }
+
+  /// The entries of ours on the way to a guest-physical address, from the top down; none under
+  /// shadow paging, whose tables are asked by linear address.
   private static func ours(
     _ address: GuestPhysical, _ space: AddressSpace, _ stage: Stage
   ) -> [String] {
+    if stage.settings.mmu == .shadow { return [] }
     let isIntel = stage.settings.vendor == .intel
     let words = EntryText(isIntel ? .ept(accessedDirty: true) : .long)
     var lines: [String] = []

@@ -51,6 +51,68 @@ struct TablesTests {
     #expect(kinds == ["register": 2, "table": 12, "gpa": 6])
   }
 
+  @Test("under shadow paging the tree goes by linear addresses, from CR3")
+  func shadow() throws {
+    let text = """
+      name: a 32-bit guest
+      vm: {mmu: shadow, vcpus: 2}
+      steps:
+        - memslot: {id: 0, gpa: 0, size: 16MiB}
+        - write: {gpa: 0x1000, u32: [0x4007]}
+        - write: {gpa: 0x1400, u32: [0x1003]}
+        - write: {gpa: 0x4000, u32: [0, 0x8067, 0x9067]}
+        - registers: {cr0: 0x80010033, cr3: 0x1000, cr4: 0x10, efer: 0}
+        - access: {kind: write, gva: 0x1000, cpl: 3}
+        - access: {kind: write, gva: 0x2000, cpl: 3}
+        - access: {kind: read, gva: 0x40000000, cpl: 0}
+
+      """
+    let result = try run(text, [])
+    #expect(result.status == 0)
+    let lines = result.lines.map { $0.drop { $0 == " " } }
+    #expect(lines.first?.hasPrefix("processor 0: CR3 0x") == true)
+    for part in [
+      "the processor's own", "of the guest's at 0x1000, quadrant 0",
+      "of the guest's at 0x1000, quadrant 3", "of the guest's at 0x4000, quadrant 0",
+      "0x1000-0x2fff  rwxu  2 x 4K",
+    ] {
+      #expect(lines.contains { $0.contains(part) }, "\(part) in \(result.output)")
+    }
+    #expect(lines.contains("tables of level 2  4") && lines.contains("pages of 4K        3"))
+    let json = try run(text, ["--format", "json"])
+    #expect(json.output.contains("\"register\":\"cr3\"") && json.output.contains("\"levels\":3"))
+    #expect(json.output.contains("\"gva\":\"0x1000\",\"last\":\"0x2fff\""))
+    #expect(json.output.contains("\"kind\":\"bare\""))
+  }
+
+  @Test("the tables of sub-page permissions follow, with each protected page")
+  func subpages() throws {
+    let text = """
+      name: two protected pages
+      machine: {features: [nx, ad-bits, spp]}
+      steps:
+        - memslot: {id: 0, gpa: 0, size: 8MiB}
+        - subpage: {enable: true}
+        - subpage: {gpa: 0x5000, access: [0x3, 0xffff0000]}
+        - subpage: {gpa: 0x400000, access: [0]}
+        - access: {kind: write, gva: 0x5000}
+        - access: {kind: write, gva: 0x400000}
+        - subpage: {gpa: 0x400000, access: [1]}
+
+      """
+    let result = try run(text, [])
+    #expect(result.status == 0)
+    let lines = result.lines.map { $0.drop { $0 == " " } }
+    let start = try #require(lines.firstIndex { $0.hasPrefix("SPPTP 0x") })
+    let rest = lines[start...]
+    #expect(rest.contains("0x5000  sub-pages 0x3") && rest.contains("0x6000  sub-pages 0xffff0000"))
+    // The block that changed is set aside, with what it said before.
+    #expect(rest.contains { $0.hasSuffix("from 0x400000, set aside") })
+    #expect(rest.contains("0x400000  sub-pages 0x0"))
+    let json = try run(text, ["--format", "json"])
+    #expect(json.output.contains("\"gpa\":\"0x6000\",\"subpages\":\"0xffff0000\"}"))
+  }
+
   @Test("--export writes the frames and what they are")
   func export() throws {
     let folder = FileManager.default.temporaryDirectory

@@ -69,6 +69,30 @@ struct PlayerTests {
     }
   }
 
+  @Test("under shadow paging the trip tells the tables that the processor goes by")
+  func shadowExplanation() throws {
+    let text = """
+      name: n
+      vm: {mmu: shadow}
+      steps:
+        - memslot: {id: 0, gpa: 0, size: 1MiB}
+        - write: {gpa: 0x1000, u32: [0x4007]}
+        - write: {gpa: 0x4000, u32: [0, 0x8067]}
+        - registers: {cr0: 0x80010033, cr3: 0x1000, cr4: 0x10, efer: 0}
+        - access: {kind: write, gva: 0x1000}
+          expect: {gpa: 0}
+      """
+    let failure = try ScenarioPlayer().play(ScenarioReader.read(text, file: "f"))
+    let trip = try #require(failure).explanation
+    for part in [
+      "guest level 1 at 0x4004 reads", "shadow level 3 reads", "shadow level 2 reads",
+      "shadow level 1 reads", "TLB of processor 0: 0x1000 to",
+    ] {
+      #expect(trip.contains { $0.hasPrefix(part) }, "\(part) in \(trip)")
+    }
+    #expect(!trip.contains { $0.hasPrefix("EPT") })
+  }
+
   @Test("an interleaved step that comes otherwise than expected fails with its own line")
   func interleaved() throws {
     let failure = try #require(

@@ -172,6 +172,110 @@ struct TableExportTests {
     }
   }
 
+  /// A machine under shadow paging whose guest has pages with every right, of two sizes.
+  private func shadowStage(long: Bool, _ design: String) throws -> Stage {
+    // Directory and table entries of 8 bytes, or of 4.
+    let word = long ? "u64" : "u32"
+    var text = """
+      name: pages of a guest
+      vm: {mmu: shadow, vcpus: 2, special-roots: \(design)}
+      steps:
+        - memslot: {id: 0, gpa: 0, size: 16MiB}
+        - memslot: {id: 1, gpa: 0x1000000, size: 4MiB, backing: huge-2m}
+
+      """
+    if long { text += "  - write: {gpa: 0x1000, u64: [0x2007]}\n" }
+    if long { text += "  - write: {gpa: 0x2000, u64: [0x3007]}\n" }
+    text += "  - write: {gpa: 0x3000, \(word): [0x4007, 0x10000e7, 0x5007]}\n"
+    var entries: [UInt64] = (0..<64).map { $0 << 12 | [0x7, 0x5, 0x3, 0x1][Int($0 % 4)] }
+    if long { entries[8] |= 1 << 63 }
+    text += "  - write: {gpa: 0x4000, \(word): \(entries)}\n"
+    text += "  - write: {gpa: 0x5000, \(word): [0, 0x6007]}\n"
+    let (cr3, cr4, efer) = long ? (0x1000, 0x20, 0xD00) : (0x3000, 0x10, 0)
+    for processor in 0..<2 {
+      text += "  - registers: {vcpu: \(processor), cr0: 0x80010033, cr3: \(cr3), "
+      text += "cr4: \(cr4), efer: \(efer)}\n"
+      for page in 0..<64 {
+        let kind = page % 3 == 0 ? "write" : "read"
+        text += "  - access: {vcpu: \(processor), kind: \(kind), gva: \(page << 12), cpl: 0}\n"
+      }
+      for address in [0x20_0000, 0x40_1000, 0x80_1000] {
+        text += "  - access: {vcpu: \(processor), kind: read, gva: \(address), cpl: 3}\n"
+      }
+    }
+    let scenario = try ScenarioReader.read(text, file: "guest.yaml")
+    let stage = try Stage(scenario.machine)
+    let failed = ScenarioPlayer().play(scenario, on: stage)
+    #expect(failed == nil)
+    return stage
+  }
+
+  @Test(
+    "of shadow paging are walked to the same answers from CR3", arguments: [false, true],
+    ["tables", "local-pages"])
+  func shadow(long: Bool, design: String) throws {
+    let stage = try shadowStage(long: long, design)
+    let export = TableExport(stage.machine)
+    #expect(export.roots.map(\.level.depth) == (long ? [4, 4] : [3, 3]))
+    let bare = export.tables.filter { $0.kind == .bare }
+    // Each processor has its PDPTEs, or the table that stands in for a root without memory.
+    #expect(bare.count == 2)
+    var addresses = (0..<70).map { UInt64($0) << 12 | 0x123 }
+    addresses += [0x20_0000, 0x3F_FFFF, 0x40_1000, 0x80_1008, 0xC000_0000, 1 << 40]
+    try withFolder { folder in
+      try export.write(stage.machine, to: folder.path)
+      for root in export.roots {
+        let found = try walk(folder, root.processor, addresses)
+        var rights: Set<Substring> = []
+        for (address, found) in zip(addresses, found) {
+          #expect(found == shadowAnswer(address, stage, root), "0x\(String(address, radix: 16))")
+          if found.first == "0" { rights.insert(found.split(separator: " ")[1]) }
+        }
+        #expect(rights.isSuperset(of: ["rwx", "r-x", "-wx", "--x"]))
+        #expect(rights.contains { $0.hasSuffix("-") } == long)
+        #expect(found.contains("absent"))
+      }
+    }
+  }
+
+  /// What the hardware model makes of a linear address.
+  private func shadowAnswer(
+    _ address: UInt64, _ stage: Stage, _ root: TableExport.Root
+  ) -> String {
+    var features = ProcessorFeatures()
+    features.physicalBits = UInt64(stage.settings.physicalBits)
+    features.translationSets = 0
+    features.keepsWalks = false
+    var hardware = Processor(memory: stage.machine.tables.memory, features: features)
+    var registers = ControlRegisters()
+    registers.cr0 = 1 << 31 | 1 << 16 | 1
+    registers.cr4 = 1 << 5
+    registers.efer = root.level == .page1G ? 1 << 11 : 1 << 11 | 1 << 10 | 1 << 8
+    registers.cr3 = root.table.raw
+    for index in 0..<4 {
+      registers.pdptes[index] = stage.machine.tables.memory.entry(
+        at: root.table + UInt64(index) * 8)
+    }
+    guard root.level > .page1G || address < 1 << 32 else { return "absent" }
+    var rights = ""
+    var place: Translation?
+    for (kind, letter) in [(AccessKind.read, "r"), (.write, "w"), (.fetch, "x")] {
+      // Reading tells of the user's right, the others of the entries' own.
+      switch hardware.translate(
+        GuestVirtual(address), kind, kind == .read ? .user : .supervisor, registers,
+        through: .none)
+      {
+      case .translated(let translation):
+        place = translation
+        rights += letter
+      case .pageFault(let code) where code & 8 != 0: return "malformed"
+      default: rights += "-"
+      }
+    }
+    guard let place else { return "absent" }
+    return "0x\(String(place.hostPhysical.raw, radix: 16)) \(rights) \(place.level.byteCount)"
+  }
+
   @Test("of a machine that nobody entered are none")
   func nothing() throws {
     let stage = try Stage(ScenarioMachine())

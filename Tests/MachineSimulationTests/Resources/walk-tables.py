@@ -3,8 +3,10 @@
 
 usage: walk-tables.py FOLDER PROCESSOR < ADDRESSES
 
-Prints for each guest-physical address the host-physical one, rights and page size, or why not.
-EPT: SDM volume 3C, "EPT Translation Mechanism". NPT: APM volume 2, "Nested Paging".
+Prints for each guest-physical address (each linear one, of CR3) the host-physical one, rights and
+page size, or why not. EPT: SDM volume 3C, "EPT Translation Mechanism". NPT: APM volume 2, "Nested
+Paging". CR3: SDM volume 3A, "4-Level Paging", where r is the user's right; of three levels "PAE
+Paging", whose top entries have no rights.
 """
 import json
 import pathlib
@@ -47,6 +49,9 @@ def walk(address):
         is_leaf = level == 1 or level < 4 and entry >> 7 & 1
         if is_malformed(entry, level, is_leaf):
             return f"malformed {level}"
+        if levels == 3 and level == 3:
+            table = entry & ADDRESS
+            continue
         readable &= bool(entry & (1 if is_ept else 4))
         writable &= bool(entry & 2)
         executable &= bool(entry & 4) if is_ept else not entry >> 63
