@@ -31,18 +31,8 @@ struct ProtectionOutput {
     table.append(["protection by", "writes", "exits"])
     let judged = protection.judgedCount
     table.append(["128 bytes", "\(judged)", "\(protection.exits)"])
-    // Each write to the page leaves the guest, and the page is mapped once.
-    table.append(["4 KiB", "\(judged)", "\(judged + pageCount)"])
+    table.append(["4 KiB", "\(judged)", "\(protection.exitsByPages)"])
     table.write(to: &text)
-  }
-
-  private var pageCount: UInt64 {
-    guard protection.judgedCount > 0 else { return 0 }
-    var pages: Set<UInt64> = []
-    for range in protection.ranges {
-      for page in (range.lowerBound >> 12)...((range.upperBound - 1) >> 12) { pages.insert(page) }
-    }
-    return UInt64(pages.count)
   }
 
   private func line(_ write: RefusedWrite) -> String {
@@ -88,7 +78,7 @@ struct ProtectionOutput {
     text.append(",\"exits_by_128_bytes\":")
     text.appendDecimal(protection.exits)
     text.append(",\"exits_by_pages\":")
-    text.appendDecimal(protection.judgedCount + pageCount)
+    text.appendDecimal(protection.exitsByPages)
     text.append("}\n")
   }
 

@@ -77,8 +77,8 @@ struct MachineOptions: ParsableArguments {
   var `protect`: [String] = []
 
   @Option(
-    help: "What a refused write does: report it and let it through, or stop.")
-  var protectAction = ProtectActionChoice.report
+    help: "What a refused write does: report it and let it through (the default), or stop.")
+  var protectAction: ProtectActionChoice?
 
   @Flag(name: .customLong("private"), help: "Private memory of a trust domain (not built yet).")
   var isPrivate = false
@@ -113,18 +113,26 @@ struct MachineOptions: ParsableArguments {
   }
 
   private func applyProtection(to run: inout RunConfiguration) throws {
-    guard !`protect`.isEmpty else { return }
+    guard !`protect`.isEmpty else {
+      if protectAction != nil {
+        throw Failure("--protect-action: --protect was expected with it")
+      }
+      return
+    }
     guard mmu == .direct, vendor == .intel else {
       throw Failure("--protect: --mmu direct and --vendor intel were expected with it")
     }
-    run.protectAction = protectAction == .report ? .report : .stop
+    run.protectAction = protectAction == .stop ? .stop : .report
     run.protected = try `protect`.map { text in
       guard let separator = text.firstIndex(of: ":") else { return .symbol(text) }
       guard let address = try? Quantity.option(String(text[..<separator])),
         let count = try? Quantity.option(String(text[text.index(after: separator)...])),
-        count > 0, address <= .max - count
+        count > 0
       else {
         throw Failure("--protect \(text): an address, a colon and a length were expected")
+      }
+      guard address <= .max - count else {
+        throw Failure("--protect \(text): guest memory was expected there")
       }
       return .bytes(address..<address + count)
     }

@@ -13,6 +13,15 @@ public struct PageGrant: OptionSet, Hashable, Sendable {
   public static let write = PageGrant(rawValue: 2)
   /// Instructions may be fetched.
   public static let execute = PageGrant(rawValue: 4)
+
+  /// What an access of a kind needs.
+  public init(_ kind: AccessKind) {
+    switch kind {
+    case .read: self = .read
+    case .write: self = .write
+    case .fetch: self = .execute
+    }
+  }
 }
 
 /// A question that the processor cannot answer from its own TLB.

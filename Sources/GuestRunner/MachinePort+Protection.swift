@@ -46,25 +46,26 @@ extension MachinePort {
 
   private func judge(_ new: [UInt8], at address: GuestVirtual, _ privilege: Privilege) {
     machine.setInstructionPointer(rip, of: 0)
-    let before = machine.statistic(.exits, of: 0)
+    let before = (machine.statistic(.exits, of: 0), machine.statistic(.pf_fixed, of: 0))
     let verdict = reference?.expect(
       ReferenceAccess(.virtual(address), .write, privilege, byteCount: new.count), in: machine)
     let outcome = machine.access(0, address, .write, privilege, byteCount: UInt64(new.count))
     if let verdict, let violation = reference?.judge(outcome, of: verdict, in: machine) {
       return end(.violation(violation.description))
     }
-    let exits = machine.statistic(.exits, of: 0) - before
+    let exits = machine.statistic(.exits, of: 0) - before.0
+    let mapping = machine.statistic(.pf_fixed, of: 0) - before.1
     switch outcome {
     case .translated(let place):
       guard protection.isWatched(place.guestPhysical.raw & ~0xFFF) else { return }
-      protection.permitted(exits: exits)
+      protection.permitted(exits: exits, mapping: mapping)
     case .subpageRefused(let place):
       let stops =
         protection.action == .stop && protection.isHit(place.guestPhysical.raw, new.count)
       let write = RefusedWrite(
         instruction: rip, address: place.guestPhysical.raw, linear: address.raw,
         old: bytes(new.count, at: place.hostPhysical), new: stops ? [] : new)
-      protection.refused(write, exits: exits)
+      protection.refused(write, exits: exits, mapping: mapping)
       if stops { takenBack.append((place.hostPhysical, write.old)) }
     default:
       end(.hostFailure("a store to \(hex(address.raw)) came to \(outcome)"))

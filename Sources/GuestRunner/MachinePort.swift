@@ -117,8 +117,10 @@ final class MachinePort: GuestPort {
     }
     switch outcome {
     case .translated(let translation):
-      return .filled(
-        translation.hostPhysical.frame, PageGrant(rawValue: translation.usable.rawValue))
+      // An access that the machine performed in the guest's stead, because its tables lie in
+      // protected bytes, leaves no right behind; the engine has to have the one that it asked for.
+      let usable = PageGrant(rawValue: translation.usable.rawValue)
+      return .filled(translation.hostPhysical.frame, usable.union(PageGrant(request.kind)))
     case .tableStore(let translation):
       watched.add(request.address, translation, in: machine.tables.memory)
       return .filledOnce(translation.hostPhysical.frame)

@@ -33,11 +33,17 @@ public struct MemoryProtection: Sendable {
   public private(set) var permittedCount: UInt64 = 0
   /// How many exits the writes to these pages took.
   public private(set) var exits: UInt64 = 0
+  /// How many of them mapped a page, which protection by whole pages would have cost as well.
+  public private(set) var mappings: UInt64 = 0
   /// Nothing is protected.
   public init() {}
 
   /// How many writes to pages with protected bytes there were.
   public var judgedCount: UInt64 { permittedCount + refusedCount + neighbourCount }
+
+  /// How many exits the same writes would have taken, had whole pages been protected: one each, and
+  /// those that map a page.
+  public var exitsByPages: UInt64 { judgedCount + mappings }
 
   /// Whether anything is protected.
   var isOn: Bool { !ranges.isEmpty }
@@ -55,30 +61,54 @@ public struct MemoryProtection: Sendable {
         guard let range = symbols.place(of: name) else {
           throw .protection(
             symbols.isEmpty
-              ? "--protect \(name): the image has no symbols"
-              : "--protect \(name): the image has no symbol \(name) with a size")
+              ? "--protect \(name): the image has no symbols; \(Self.bytesExpected)"
+              : "--protect \(name): the image has no symbol \(name) with a size; a symbol, or "
+                + Self.bytesExpected)
         }
         ranges.append(range)
       }
     }
     guard isOn else { return }
+    for range in ranges { try protect(range, layout, machine) }
+  }
+
+  private static let bytesExpected = "an address, a colon and a length were expected"
+
+  private func protect(
+    _ range: Range<UInt64>, _ layout: GuestMemoryLayout, _ machine: borrowing VirtualMachine
+  ) throws(RunError) {
+    let isLow = range.upperBound <= layout.lowEnd
+    let high = GuestMemoryLayout.highStart..<layout.highEnd
+    let isHigh = high.lowerBound <= range.lowerBound && range.upperBound <= high.upperBound
+    var memory = "\(hex(0)) to \(hex(layout.lowEnd - 1))"
+    if !high.isEmpty { memory += " and \(hex(high.lowerBound)) to \(hex(high.upperBound - 1))" }
+    let place = "--protect \(hex(range.lowerBound)):\(hex(range.upperBound - range.lowerBound))"
+    guard isLow || isHigh else {
+      throw .protection("\(place): guest memory was expected there, which is \(memory)")
+    }
     do throws(SubpageError) {
       try machine.enableSubpageProtection()
-      for range in ranges {
-        for frame in (range.lowerBound >> 12)...((range.upperBound - 1) >> 12) {
-          try machine.setSubpageAccess([access(frame)], from: GuestFrame(frame))
-        }
+      var frame = range.lowerBound >> 12
+      let end = (range.upperBound - 1) >> 12 + 1
+      while frame < end {
+        let count = min(end - frame, UInt64(SubpageProtection.pageLimit))
+        try machine.setSubpageAccess(
+          (frame..<frame + count).map { access($0) }, from: GuestFrame(frame))
+        frame += count
       }
     } catch {
-      let range = ranges.first { $0.upperBound > layout.lowEnd } ?? ranges[0]
-      throw .protection(
-        "--protect \(hex(range.lowerBound)):\(hex(range.upperBound - range.lowerBound)): guest "
-          + "memory was expected there")
+      throw .protection("\(place): the machine cannot protect that: \(error)")
     }
   }
 
   /// The sub-pages of a page without a protected byte.
   private func access(_ frame: UInt64) -> SubpageAccess {
+    let page = frame << 12..<(frame + 1) << 12
+    if ranges.contains(where: {
+      $0.lowerBound <= page.lowerBound && $0.upperBound >= page.upperBound
+    }) {
+      return .none
+    }
     var bits = UInt32.max
     for subpage in 0..<UInt64(32) {
       let start = frame << 12 + subpage << 7
@@ -99,14 +129,16 @@ public struct MemoryProtection: Sendable {
   func isWatched(_ page: UInt64) -> Bool { isProtected(page..<page + 4096) }
 
   /// A store to a watched page was permitted.
-  mutating func permitted(exits count: Int64) {
+  mutating func permitted(exits count: Int64, mapping: Int64) {
     permittedCount += 1
     exits += UInt64(count)
+    mappings += UInt64(mapping)
   }
 
   /// A store to a watched page was refused.
-  mutating func refused(_ write: RefusedWrite, exits count: Int64) {
+  mutating func refused(_ write: RefusedWrite, exits count: Int64, mapping: Int64) {
     exits += UInt64(count)
+    mappings += UInt64(mapping)
     guard isProtected(write.address..<write.address + UInt64(write.old.count)) else {
       neighbourCount += 1
       return

@@ -28,7 +28,9 @@ public struct SymbolTable: Hashable, Sendable {
         else { continue }
         // Functions and plain labels name code; data is found by its name only.
         if kind == 2 || kind == 0 { symbols.append(symbol) }
-        if symbol.byteCount > 0, let start = file.physicalAddress(of: symbol.address, image) {
+        if symbol.byteCount > 0, let start = file.physicalAddress(of: symbol.address, image),
+          start <= .max - symbol.byteCount
+        {
           places[symbol.name] = start..<start + symbol.byteCount
         }
       }
@@ -68,7 +70,7 @@ public struct SymbolTable: Hashable, Sendable {
   }
 
   /// Whether there are no names.
-  public var isEmpty: Bool { symbols.isEmpty }
+  public var isEmpty: Bool { symbols.isEmpty && places.isEmpty }
 
   /// Where a function or an object lies in guest-physical memory; `nil` for a name that the file
   /// does not have, or that has no size.
