@@ -113,7 +113,7 @@ let package = Package(
       [
         "PagingUnits", "HostMemory", "MachineEvents", "PageTables", "GuestMemory", "HardwareModel",
         "DirectMMU", "SubpageProtection", "VirtualMachine", "SparseMemory", "GuestProcessor",
-        "MachineChecks",
+        "MachineChecks", "X86Paging",
       ]),
     .target(
       name: "MachineSimulation",

@@ -122,7 +122,7 @@ open class GuestPort {
 
   /// A store to a page that was filled is about to happen.
   ///
-  /// The engine does not announce what locked instructions store.
+  /// A store over two pages is announced once, at its first byte; one of 16 bytes as two of 8.
   open func willStore(_ store: GuestStore) {}
 
   /// Whether the instruction that was let through is to be taken back, and the run to end before

@@ -6,6 +6,7 @@ import MachineEvents
 import PageTables
 import PagingUnits
 import VirtualMachine
+import X86Paging
 
 /// Stores to pages with protected bytes, judged one by one.
 ///
@@ -29,18 +30,21 @@ extension MachinePort {
     return protection.action == .stop ? .filledOnce(frame) : .filled(frame, [.read, .write])
   }
 
-  /// Judges a store that is about to happen.
-  ///
-  /// What of it goes to the next page is judged there, if its first byte tells which page that is.
+  /// Judges a store that is about to happen; what of it goes to the next page is judged there.
   func judgeStore(_ store: GuestStore) {
-    guard let page = watchedPages[store.place.frame] else { return }
+    let frame = store.place.frame
     let offset = store.place.raw & 0xFFF
     let room = Int(4096 - offset)
     let bytes = store.bytes
-    judge(Array(bytes.prefix(room)), at: page + offset, store.privilege)
-    guard bytes.count > room else { return }
+    if let page = watchedPages[frame] {
+      judge(Array(bytes.prefix(room)), at: page + offset, store.privilege)
+    }
+    guard bytes.count > room, let page = watchedPages[frame] ?? writtenPages[frame] else { return }
     let next = page + 4096
-    guard watchedPages.values.contains(next) else { return }
+    let walk = machine.translate(0, next, .write, store.privilege)
+    guard case .mapped(let mapping) = walk.outcome,
+      protection.isWatched(mapping.address.raw & ~0xFFF)
+    else { return }
     judge(Array(bytes.dropFirst(room)), at: next, store.privilege)
   }
 
@@ -62,6 +66,8 @@ extension MachinePort {
     case .subpageRefused(let place):
       let stops =
         protection.action == .stop && protection.isHit(place.guestPhysical.raw, new.count)
+      // A store over two pages is announced again once the second one is there.
+      if stops && takenBack.contains(where: { $0.0 == place.hostPhysical }) { return }
       let write = RefusedWrite(
         instruction: rip, address: place.guestPhysical.raw, linear: address.raw,
         old: bytes(new.count, at: place.hostPhysical), new: stops ? [] : new)

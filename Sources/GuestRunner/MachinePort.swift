@@ -56,6 +56,9 @@ final class MachinePort: GuestPort {
   /// The host frames of pages with protected bytes that the engine may write, each with the linear
   /// page by which the guest last asked for it.
   var watchedPages: [HostFrame: GuestVirtual] = [:]
+  /// The linear page by which the guest last asked to write to each other page: a store that begins
+  /// there may end in a page with protected bytes.
+  var writtenPages: [HostFrame: GuestVirtual] = [:]
   /// What the instruction under way stored and is to be put back.
   var takenBack: [(HostPhysical, [UInt8])] = []
 
@@ -120,6 +123,9 @@ final class MachinePort: GuestPort {
       // An access that the machine performed in the guest's stead, because its tables lie in
       // protected bytes, leaves no right behind; the engine has to have the one that it asked for.
       let usable = PageGrant(rawValue: translation.usable.rawValue)
+      if protection.isOn && request.kind == .write {
+        writtenPages[translation.hostPhysical.frame] = GuestVirtual(request.address.raw & ~0xFFF)
+      }
       return .filled(translation.hostPhysical.frame, usable.union(PageGrant(request.kind)))
     case .tableStore(let translation):
       watched.add(request.address, translation, in: machine.tables.memory)

@@ -206,4 +206,56 @@ import Testing
     #expect(first.recentExits == second.recentExits)
     #expect(first.processorCounters.map(\.1) == second.processorCounters.map(\.1))
   }
+
+  /// What of guest-physical memory is refused, as a line each.
+  private func refusals(
+    _ code: [UInt8], _ range: Range<UInt64>, _ action: MemoryProtection.Action = .report
+  ) throws -> (lines: [String], status: Int32) {
+    let (report, _) = try run(code) {
+      $0.protected = [.bytes(range)]
+      $0.protectAction = action
+    }
+    let lines = report.protection.refused.map { write in
+      "\(String(write.address, radix: 16)): \(write.old) -> \(write.new)"
+    }
+    return (lines, report.status)
+  }
+
+  @Test("locked instructions' stores to protected bytes are refused like any other")
+  func lockedStores() throws {
+    // mov dword [0x110000], 5; lock inc dword [0x110000]; lock cmpxchg [0x110004], eax;
+    // xchg [0x110008], eax; lock bts dword [0x11000c], 3; mov al, 0; out 0xF4, al; 1: jmp 1b
+    let code: [UInt8] = [
+      0xC7, 0x05, 0x00, 0x00, 0x11, 0x00, 0x05, 0x00, 0x00, 0x00, 0xF0, 0xFF, 0x05, 0x00, 0x00,
+      0x11, 0x00, 0xF0, 0x0F, 0xB1, 0x05, 0x04, 0x00, 0x11, 0x00, 0x87, 0x05, 0x08, 0x00, 0x11,
+      0x00, 0xF0, 0x0F, 0xBA, 0x2D, 0x0C, 0x00, 0x11, 0x00, 0x03, 0xB0, 0x00, 0xE6, 0xF4, 0xEB,
+      0xFE,
+    ]
+    let (lines, status) = try refusals(code, 0x11_0000..<0x11_0040)
+    #expect(lines.map { $0.prefix(6) } == ["110000", "110000", "110004", "110008", "11000c"])
+    #expect(lines[1] == "110000: [5, 0, 0, 0] -> [6, 0, 0, 0]")
+    #expect(lines[4] == "11000c: [0, 0, 0, 0] -> [8, 0, 0, 0]" && status == 1)
+  }
+
+  @Test("of a store over two pages each part is judged by its own page")
+  func storesOverTwoPages() throws {
+    // mov dword [0x10fffe], 0x11223344; mov dword [0x110ffe], 0x11223344;
+    // mov dword [0x10fffe], 0x55667788; mov al, 0; out 0xF4, al; 1: jmp 1b
+    let code: [UInt8] = [
+      0xC7, 0x05, 0xFE, 0xFF, 0x10, 0x00, 0x44, 0x33, 0x22, 0x11, 0xC7, 0x05, 0xFE, 0x0F, 0x11,
+      0x00, 0x44, 0x33, 0x22, 0x11, 0xC7, 0x05, 0xFE, 0xFF, 0x10, 0x00, 0x88, 0x77, 0x66, 0x55,
+      0xB0, 0x00, 0xE6, 0xF4, 0xEB, 0xFE,
+    ]
+    let second = try refusals(code, 0x11_0000..<0x11_0008)
+    #expect(second.lines == ["110000: [0, 0] -> [34, 17]", "110000: [34, 17] -> [102, 85]"])
+    let first = try refusals(code, 0x10_F000..<0x11_0000)
+    #expect(first.lines == ["10fffe: [0, 0] -> [68, 51]", "10fffe: [68, 51] -> [136, 119]"])
+    let both = try refusals(code, 0x11_0F00..<0x11_1008)
+    #expect(both.lines == ["110ffe: [0, 0] -> [68, 51]", "111000: [0, 0] -> [34, 17]"])
+    for place in [0x10_FFFE, 0x11_0000] as [UInt64] {
+      let stopped = try refusals(code, place..<place + 2, .stop)
+      #expect(stopped.lines == ["\(String(place, radix: 16)): [0, 0] -> []"])
+      #expect(stopped.status == 116)
+    }
+  }
 }
