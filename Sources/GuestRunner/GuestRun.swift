@@ -110,8 +110,8 @@ public final class GuestRun {
 
   /// Runs the guest to its end.
   public func run() -> RunReport {
-    let watchdog = timeout.flatMap { Watchdog(processor.stopHandle, seconds: $0) }
     let start = ContinuousClock.now
+    let watchdog = timeout.flatMap { Watchdog(processor.stopHandle, seconds: $0) }
     let exit = processor.run()
     let elapsed = ContinuousClock.now - start
     watchdog?.finish()
