@@ -1,4 +1,5 @@
 public import PagingUnits
+import Synchronization
 
 /// Names what the tables keep for a memslot: the row of its metadata and its first frame.
 public struct MapRow: Hashable, Sendable {
@@ -17,13 +18,16 @@ public struct MapRow: Hashable, Sendable {
 /// For each frame of each memslot: which leaves map it, and how many shadowed tables of upper
 /// levels lie in it (KVM: `rmap` and `gfn_write_track` of `kvm_arch_memory_slot`).
 ///
-/// There is one list for each frame and size of page. Rows come and go under the memslot lock, and
-/// change under the writer side of the MMU lock.
+/// There is one list for each frame and size of page. Rows are made under the memslot lock before
+/// anybody can name them, and change and go under the writer side of the MMU lock.
 @safe public struct ReverseMaps: ~Copyable, @unchecked Sendable {
   private static let capacity = 1 << 16
   private let rows: UnsafeMutablePointer<Row>?
   /// How many rows were made ever; those from there on are not initialised.
-  private let rowCount: UnsafeMutablePointer<Int>
+  ///
+  /// Others look at their own rows while one more is made. Who names a row has it from the
+  /// memslots, which were published after the row was made.
+  private let rowCount = Atomic(0)
   /// The descriptors of the lists.
   public let lists: EntryLists
 
@@ -50,15 +54,12 @@ public struct MapRow: Hashable, Sendable {
   public init(_ use: Use, tables: Int) {
     lists = EntryLists(tables: use == .shadowed ? tables : 1)
     // SAFETY: freed in `deinit`; untouched rows cost address space only.
-    unsafe rowCount = .allocate(capacity: 1)
-    unsafe rowCount.initialize(to: 0)
     unsafe rows = use == .shadowed ? .allocate(capacity: Self.capacity) : nil
   }
 
   deinit {
-    defer { unsafe rowCount.deallocate() }
     guard let rows = unsafe rows else { return }
-    for index in 0..<(unsafe rowCount.pointee) {
+    for index in 0..<rowCount.load(ordering: .relaxed) {
       // SAFETY: the row is initialised; what it points to was allocated in `make`.
       unsafe rows[index].lists?.deallocate()
       unsafe rows[index].tracks?.deallocate()
@@ -73,8 +74,7 @@ public struct MapRow: Hashable, Sendable {
   }
 
   private func row(_ row: MapRow) -> UnsafeMutablePointer<Row> {
-    // SAFETY: one allocated element.
-    guard let rows = unsafe rows, unsafe Int(row.number) < rowCount.pointee else {
+    guard let rows = unsafe rows, Int(row.number) < rowCount.load(ordering: .relaxed) else {
       preconditionFailure("a slot's reverse map was made")
     }
     // SAFETY: the number was checked.
@@ -84,10 +84,12 @@ public struct MapRow: Hashable, Sendable {
   /// Makes the lists of a slot of `count` frames; a row holds one slot at a time.
   public func make(_ name: MapRow, frames count: UInt64) {
     precondition(Int(name.number) < Self.capacity, "there are 65,536 rows")
-    // SAFETY: one allocated element; the rows up to this one lie inside the allocation.
-    while let rows = unsafe rows, unsafe rowCount.pointee <= Int(name.number) {
-      unsafe (rows + rowCount.pointee).initialize(to: Row())
-      unsafe rowCount.pointee += 1
+    var next = rowCount.load(ordering: .relaxed)
+    while let rows = unsafe rows, next <= Int(name.number) {
+      // SAFETY: the rows up to this one lie inside the allocation, and are not initialised yet.
+      unsafe (rows + next).initialize(to: Row())
+      next += 1
+      rowCount.store(next, ordering: .releasing)
     }
     let row = unsafe row(name)
     // SAFETY: `row` is in bounds.
