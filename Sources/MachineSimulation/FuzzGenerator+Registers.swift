@@ -69,8 +69,8 @@ extension FuzzGenerator {
     chance.chance(1, in: 3) ? 0 : chance.next() & chance.next() & 0xFFFF_FFFF
   }
 
-  /// Queues a change of one register.
-  mutating func changeRegister(_ processor: Int) {
+  /// A change of one register.
+  mutating func registerChange(_ processor: Int) -> Operation {
     let now = picture.processors[processor]
     var change = RegisterChange(processor: processor)
     switch chance.below(12) {
@@ -87,11 +87,11 @@ extension FuzzGenerator {
     case 10: change.cr4 = now.cr4 ^ 1 << chance.below(UInt64(24))
     default: change.pat = chance.chance(1, in: 2) ? 0x0007_0406_0007_0406 : chance.next()
     }
-    queue(.registers(change))
+    return .registers(change)
   }
 
-  /// Queues MOV to CR3.
-  mutating func loadCR3(_ processor: Int) {
+  /// MOV to CR3.
+  mutating func pointerLoad(_ processor: Int) -> Operation {
     let now = picture.processors[processor]
     var value = now.cr3
     switch chance.below(4) {
@@ -103,20 +103,19 @@ extension FuzzGenerator {
     default: value = physical() & ~0xFFF
     }
     let keeps = now.cr4 >> 17 & 1 == 1 && chance.chance(1, in: 2)
-    queue(.loadCR3(processor: processor, value: value, keepsTranslations: keeps))
+    return .loadCR3(processor: processor, value: value, keepsTranslations: keeps)
   }
 
-  /// Queues INVPCID.
-  mutating func invalidateContext(_ processor: Int) {
+  /// INVPCID.
+  mutating func contextInvalidation(_ processor: Int) -> Operation {
     let pcid: UInt16
     if picture.processors[processor].cr4 >> 17 & 1 == 1 {
       pcid = UInt16(chance.below(UInt64(8)))
     } else {
       pcid = chance.chance(1, in: 8) ? 1 : 0
     }
-    queue(
-      .invalidateContext(
-        processor: processor, type: chance.below(4), pcid: pcid, GuestVirtual(linear())))
+    return .invalidateContext(
+      processor: processor, type: chance.below(4), pcid: pcid, GuestVirtual(linear()))
   }
 
   // MARK: Entries that change
@@ -168,7 +167,7 @@ extension FuzzGenerator {
     return .virtual(GuestVirtual(entry.linear &+ chance.below(reach) & ~7))
   }
 
-  private mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
+  mutating func changed(_ entry: GuestPicture.Entry) -> UInt64 {
     switch chance.below(8) {
     case 0: return maker.spoiled(entry.value, entry.shape, &chance)
     case 1: return picture.entries.pick(&chance)?.value ?? 0
@@ -206,50 +205,6 @@ extension FuzzGenerator {
           pcid: now.cr4 >> 17 & 1 == 1 ? UInt16(now.cr3 & 0xFFF) : 0, GuestVirtual(entry.linear)))
     case 2: queue(.evict(processor: processor))
     default: queue(.invalidatePage(processor: processor, GuestVirtual(entry.linear)))
-    }
-  }
-
-  // MARK: Together
-
-  /// Queues sequences that run interleaved: each processor in at most one of them, the VMM and the
-  /// host in one each.
-  mutating func interleave() {
-    var sequences: [[Step]] = []
-    for processor in 0..<swarm.machine.processors where sequences.count < 2 {
-      sequences.append(
-        (0..<(1 + chance.below(4))).map { _ in
-          switch chance.below(8) {
-          case 0: return Step(.invalidatePage(processor: processor, GuestVirtual(linear())))
-          case 1, 2: return Step(.access(physicalAccess(processor)))
-          default: return Step(.access(virtualAccess(processor)))
-          }
-        })
-    }
-    if sequences.count < 2 || chance.chance(1, in: 2) {
-      sequences.append((0..<(1 + chance.below(3))).map { _ in Step(operationOfOutside()) })
-    }
-    let order = Interleaving.Order.seed(chance.next())
-    queue(.interleave(Interleaving(order, together: sequences)))
-  }
-
-  /// Something that neither a processor does nor the guest sees.
-  private mutating func operationOfOutside() -> Operation {
-    if swarm.protects && chance.chance(1, in: 3) { return .subpage(permission()) }
-    switch chance.below(8) {
-    case 0: return .zapAll
-    case 1:
-      guard let slot = picture.slots.randomSlot(&chance) else { return .zapAll }
-      var change = MemslotChange(
-        id: slot.id, at: GuestPhysical(slot.address), byteCount: slot.byteCount)
-      change.space = slot.space
-      change.logsWrites = chance.chance(1, in: 2)
-      change.isReadOnly = slot.isReadOnly
-      return .memslot(change)
-    case 2:
-      return .write(
-        GuestPhysical(physical() & ~7),
-        GuestBytes(words: [picture.entries.pick(&chance)?.value ?? 0]))
-    default: return changeHost()
     }
   }
 }

@@ -27,6 +27,22 @@ extension FuzzGenerator {
   /// Queues a store to a table: an entry, a part of one, or across two.
   mutating func storeToTable() {
     guard let (entry, processor) = changedEntry() else { return }
+    queue(.access(store(to: entry, by: processor)))
+    invalidateOrNot(entry, on: processor)
+    for _ in 0..<(1 + chance.below(2)) { queue(.access(access(self.processor(), near(entry)))) }
+  }
+
+  /// A store to a table that is known; `nil` when none is.
+  mutating func tableStore(by processor: Int) -> AccessStep? {
+    guard var entry = picture.entries.pick(&chance) else { return nil }
+    entry.value = changed(entry)
+    return store(to: entry, by: processor)
+  }
+
+  /// A store that changes an entry, a part of one, or two.
+  private mutating func store(
+    to entry: GuestPicture.Entry, by processor: Int
+  ) -> AccessStep {
     var place = entry.place
     var value = entry.value
     var byteCount = Int(entry.shape.entryBytes)
@@ -46,9 +62,7 @@ extension FuzzGenerator {
     default: break
     }
     if byteCount == Int(entry.shape.entryBytes) && place == entry.place { picture.note(entry) }
-    queue(.access(store(value, byteCount, at: place, by: processor)))
-    invalidateOrNot(entry, on: processor)
-    for _ in 0..<(1 + chance.below(2)) { queue(.access(access(self.processor(), near(entry)))) }
+    return store(value, byteCount, at: place, by: processor)
   }
 
   /// A store to a guest-physical place, through a page that maps it if one is known.

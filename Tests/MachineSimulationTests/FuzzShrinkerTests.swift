@@ -31,14 +31,16 @@ struct FuzzShrinkerTests {
     }
   }
 
-  @Test("is found in a spoilt machine and shrunk to a handful of steps that break the same rule")
-  func spoiltMachine() throws {
+  @Test(
+    "is found in a spoilt machine and shrunk to a handful of steps that break the same rule",
+    arguments: [FuzzConfiguration.Focus.direct, .shadow])
+  func spoiltMachine(focus: FuzzConfiguration.Focus) throws {
     var found = 0
     var smallest = Int.max
     for seed: UInt64 in 0..<8 {
       var configuration = FuzzConfiguration(seed: seed)
       configuration.stepsPerRun = 600
-      configuration.focus = .direct
+      configuration.focus = focus
       var fuzzer = Fuzzer(configuration, spoiling: Self.spoil)
       try fuzzer.run()
       guard let failure = fuzzer.report.failure else { continue }

@@ -20,7 +20,7 @@ struct FuzzerTests {
 
   @Test("finds nothing, and gives the same digest twice, whatever it looks at most")
   func repeats() throws {
-    for focus in [nil, .direct, .memslots, .host] as [FuzzConfiguration.Focus?] {
+    for focus in [nil, .direct, .shadow, .spp, .memslots, .host] as [FuzzConfiguration.Focus?] {
       let first = try Self.session(seed: 40, runs: 12, focus: focus)
       let second = try Self.session(seed: 40, runs: 12, focus: focus)
       #expect(first.failure?.text == nil)
