@@ -33,6 +33,10 @@
           "A user page that a supervisor may write to without CR0.WP stays executable.",
           in: "ShadowMMU/ShadowMMU+Fault.swift"),
         Exhibit(
+          .smapNoWPThroughLeaf, "smap-nowp-through-leaf",
+          "A user page that a supervisor wrote to without CR0.WP is a supervisor's under SMAP.",
+          in: "ShadowMMU/ShadowMMU+Fault.swift"),
+        Exhibit(
           .shadowNXFlaggedReserved, "shadow-nx-flagged-reserved", catalogued: "PR-08",
           "The hardware runs without EFER.NXE when the guest does.",
           in: "VirtualMachine/VirtualMachine+Shadow.swift"),

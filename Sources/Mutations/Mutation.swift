@@ -163,6 +163,7 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case writeUpgradeCorruptsRODirectSP
   case nowpWriteIntoRODirectSP
   case smepNoWPMissingNX
+  case smapNoWPThroughLeaf
   case shadowNXFlaggedReserved
   case eferNXENotInRole
   case smapVariantNotInRole

@@ -122,7 +122,9 @@ extension ShadowMMU {
       !target.mapping.rights.contains(.write), let slot = target.slot
     else { return .ordinary }
     let isUsers = target.mapping.rights.contains(.user)
-    if isUsers && role.details.contains(.accessPrevention) && !slot.isInvalid {
+    let isGuarded =
+      role.details.contains(.accessPrevention) && !Mutation.smapNoWPThroughLeaf.isActive
+    if isUsers && isGuarded && !slot.isInvalid {
       return .byInstruction
     }
     var rights = target.rights
