@@ -13,7 +13,8 @@ struct Tables: ParsableCommand {
 
         frames.bin   the 4096-byte frames that hold tables, one after another
         frames.json  of each: host frame, index in frames.bin, kind, level, role, guest frame
-        roots.json   of each processor: EPTP, nCR3 or CR3, SPPTP, levels, vendor, MAXPHYADDR
+        roots.json   of each processor: EPTP, nCR3 or CR3, SPPTP, levels, vendor, MAXPHYADDR, and
+                     the encryption bit, which is no part of an address
 
       Kinds: direct (EPT, NPT, or linear addresses as they are), shadow (in the place of a table
       of the guest's), bare (a processor's own part of a special root), spp. Under shadow paging

@@ -26,7 +26,7 @@ extension DirectMMU {
       new = old
       guard old.isPresentLeaf(at: path.level) else { break }
       if request.kind == .write && tables.encoding.isArmed(old) {
-        outcome = .subpage(old.frame)
+        outcome = .subpage(tables.encoding.frame(of: old))
         break
       }
       if tables.encoding.allows(request.kind, old) {
@@ -83,7 +83,7 @@ extension EntryPath {
   init(walking root: ShadowPageID, to frame: GuestFrame, _ tables: borrowing PageTables) {
     let row = tables.arena[root]
     self.init(
-      in: tables.memory, root: row.frame, level: row.role.level, space: row.role.space,
+      in: tables, root: row.frame, level: row.role.level, space: row.role.space,
       frame: frame)
     while stepDown(towards: frame) {}
   }

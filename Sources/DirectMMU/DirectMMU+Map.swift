@@ -23,7 +23,7 @@ extension DirectMMU {
     }
     let row = tables.arena[root]
     var path = EntryPath(
-      in: tables.memory, root: row.frame, level: row.role.level, space: fault.space,
+      in: tables, root: row.frame, level: row.role.level, space: fault.space,
       frame: fault.frame)
     while path.level > fault.goal {
       if path.entry.isFrozen { return .retry }
@@ -114,7 +114,7 @@ extension DirectMMU {
           frame: base, level: fault.goal, rights: .all,
           host: page.isWritable ? .writable : .readOnly,
           cause: .access, accessedDirty: role.accessedDirty,
-          backing: page.content == .special ? .device : .memory),
+          backing: LeafRequest.Backing(page)),
         replacing: path.entry, of: fault.frame, in: fault.slot, tables)
     } else {
       let generation = slots.generation(of: fault.space).raw
@@ -174,7 +174,7 @@ extension DirectMMU {
       let new = leaf(
         LeafRequest(
           frame: page.frame, level: .page4K, rights: .all, host: .writable, cause: .prefetch,
-          accessedDirty: role.accessedDirty, backing: page.content == .special ? .device : .memory),
+          accessedDirty: role.accessedDirty, backing: LeafRequest.Backing(page)),
         replacing: old, of: frame, in: isForgotten ? nil : slot, tables)
       let place = EntryPlace(address: address, frame: frame, level: .page4K, space: fault.space)
       switch tables.exchange(old, with: new, at: place, process.host) {

@@ -109,7 +109,7 @@ extension DirectMMU {
       if Mutation.zapAllBoundSkipsTopLevel.isActive && depth == row.role.level.depth { return }
       let level = Level(depth)
       var path = EntryPath(
-        in: tables.memory, root: row.frame, level: row.role.level, space: row.role.space,
+        in: tables, root: row.frame, level: row.role.level, space: row.role.space,
         frame: GuestFrame(0), downTo: level)
       repeat {
         tables.interleaver.reach(.betweenEntries)

@@ -15,7 +15,7 @@ struct LeafWalk {
   /// A walk that stands before the first leaf of `frames`.
   init(_ root: ShadowPage, _ frames: Range<GuestFrame>, _ tables: borrowing PageTables) {
     path = EntryPath(
-      in: tables.memory, root: root.frame, level: root.role.level, space: root.role.space,
+      in: tables, root: root.frame, level: root.role.level, space: root.role.space,
       frame: frames.lowerBound)
     while path.stepDown(towards: frames.lowerBound) {}
     end = frames.upperBound

@@ -10,6 +10,8 @@ struct GuestMode {
   private let efer: UInt64
   /// The number of levels: 0 with paging off, 2, 3, 4 or 5.
   let levels: Int
+  /// Whether walks may go straight: in 64-bit modes, where memory is not encrypted.
+  let goesStraight: Bool
   /// Whether entries can forbid execution; 32-bit entries have no bit for it, whatever EFER says.
   let noExecute: Bool
   /// What tells translations of one mode from those of another.
@@ -20,7 +22,10 @@ struct GuestMode {
   /// Who may do what, without protection keys.
   private(set) var permissions = PermissionWords()
 
-  init(_ registers: borrowing ControlRegisters, _ features: ProcessorFeatures) {
+  init(
+    _ registers: borrowing ControlRegisters, _ features: ProcessorFeatures,
+    _ encryptionMask: UInt64
+  ) {
     cr0 = registers.cr0
     cr4 = registers.cr4
     efer = registers.efer
@@ -33,6 +38,7 @@ struct GuestMode {
     } else {
       levels = cr4 & 1 << 12 != 0 ? 5 : 4
     }
+    goesStraight = levels >= 4 && encryptionMask == 0
     noExecute = efer & 1 << 11 != 0 && levels >= 3
     digest = UInt16(levels) | (noExecute ? 8 : 0) | (cr4 & 1 << 4 != 0 ? 16 : 0)
     rules = TableRules(guest: features)

@@ -7,7 +7,7 @@ extension Processor {
   public mutating func invalidate(
     _ what: Invalidation, _ registers: borrowing ControlRegisters
   ) {
-    let mode = GuestMode(registers, features)
+    let mode = GuestMode(registers, features, encryptionMask)
     let identifier = identifier
     let current = mode.pcid(registers)
     switch what {

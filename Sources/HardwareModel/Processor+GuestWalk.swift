@@ -27,7 +27,7 @@ extension Processor {
     let above = gathered
     var table = root
     var trail = WalkTrail()
-    var reserved = EntryBits.beyond(features.guestPhysicalBits)
+    var reserved = reservedAddress(walk)
     if !mode.noExecute { reserved |= EntryBits.noExecute }
     var entry: UInt64
     while true {
@@ -62,6 +62,15 @@ extension Processor {
     return .found
   }
 
+  /// The bits of an address that no entry of the guest's may have.
+  ///
+  /// Without a second dimension the tables are the host's, and one bit tells of encryption.
+  @inline(__always) func reservedAddress(_ walk: Walk) -> UInt64 {
+    let beyond = EntryBits.beyond(features.guestPhysicalBits)
+    if case .none = walk.dimension { return beyond & ~encryptionMask }
+    return beyond
+  }
+
   /// The address of an 8-byte entry.
   @inline(__always)
   static func place(in table: UInt64, _ depth: Int, _ address: UInt64) -> UInt64 {
@@ -73,7 +82,7 @@ extension Processor {
   mutating func hostPlace(of place: UInt64, _ walk: Walk) -> UInt64? {
     if case .none = walk.dimension {
       counters.guestReferences &+= 1
-      return place
+      return self.place(of: place)
     }
     var found = SecondFound()
     guard second(place, .read, .table, linear: walk.linear, walk.dimension, &found) else {
@@ -144,7 +153,8 @@ extension Processor {
       second(address, walk.access.kind, .final, linear: walk.linear, walk.dimension, &found)
     else { return .refused }
     result = KeptTranslation(
-      linear: walk.linear, walk.tag, guest: address, found, guestLevel, rights, key: key)
+      linear: walk.linear, walk.tag, guest: address & ~encryptionMask, found, guestLevel, rights,
+      key: key)
     if mode.levels == 2 && guestLevel == .page2M { result.guestShift = 22 }
     return .found
   }

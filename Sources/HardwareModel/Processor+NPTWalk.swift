@@ -13,10 +13,10 @@ extension Processor {
     var gathered = GatheredBits()
     var depth = levels
     var trail = WalkTrail()
-    let beyond = EntryBits.beyond(features.physicalBits)
+    let beyond = EntryBits.beyond(features.physicalBits) & ~encryptionMask
     var entry: UInt64
     while true {
-      let place = Self.place(in: table, depth, address)
+      let place = self.place(of: Self.place(in: table, depth, address))
       counters.secondReferences &+= 1
       entry = memory.entryOrOnes(at: HostPhysical(place))
       if entry & EntryBits.present == 0 { return leave(access.nestedFault(0)) }
@@ -39,6 +39,7 @@ extension Processor {
       return leave(access.nestedFault(1))
     }
     Self.settle(entry, depth, address, &found)
+    found.host = place(of: found.host)
     found.rights = rights
     let isDirty = entry & EntryBits.dirty != 0
     if isDirty || access.writes { found.rights.insert(.dirty) }

@@ -17,7 +17,7 @@ extension Processor {
     _ dimension: SecondDimension, _ found: inout SecondFound
   ) -> Bool {
     if case .none = dimension {
-      found.host = address
+      found.host = place(of: address)
       return true
     }
     let writes = dimension.writes(kind, purpose)

@@ -70,7 +70,7 @@ extension Processor {
     _ result: inout KeptTranslation
   ) -> WalkStep {
     let index = walk.linear >> 30
-    var reserved = EntryBits.beyond(features.guestPhysicalBits) | 0x7FF0_0000_0000_0000
+    var reserved = reservedAddress(walk) | 0x7FF0_0000_0000_0000
     var pdpte: UInt64
     if case .npt = walk.dimension {
       // Under nested paging there are no PDPTE registers: the table in memory is read on each walk

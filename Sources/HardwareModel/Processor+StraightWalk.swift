@@ -13,7 +13,7 @@ extension Processor {
     _ linear: UInt64, _ access: HardwareAccess, _ tag: TranslationTag, root: UInt64,
     _ dimension: SecondDimension, _ result: inout KeptTranslation
   ) -> Bool {
-    guard mode.levels >= 4 else { return false }
+    guard mode.goesStraight else { return false }
     if case .none = dimension, !features.keepsWalks {
       let path = StraightPath(memory, from: root & EntryBits.address, depth: mode.levels, linear)
       guard let rights = rights(path, access) else { return false }

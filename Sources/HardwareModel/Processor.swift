@@ -13,9 +13,15 @@ public import PagingUnits
 ///   and by the second dimension, from the top down;
 /// - asks the tables again, from the top, before it faults by something that it kept;
 /// - reads all ones where a guest's tables point outside memory, as an open bus does, and traps for
-///   nothing that a guest can write.
+///   nothing that a guest can write;
+/// - reads all ones where a pointer to a table says that it is encrypted and it is not, or the
+/// other   way round, and gives an address outside memory where a leaf does.
 public struct Processor: ~Copyable {
   let memory: PhysicalMemory
+  /// How memory is encrypted; `nil` where it is not, and then no bit says so.
+  private let encryption: MemoryEncryption?
+  /// The bit of an address that says that memory is encrypted; 0 where none does.
+  let encryptionMask: UInt64
   /// What it can do.
   public let features: ProcessorFeatures
   /// The VPID or ASID that the guest runs under; a hypervisor sets it before it enters the guest.
@@ -43,7 +49,13 @@ public struct Processor: ~Copyable {
   var refusal = HardwareOutcome.generalProtection
 
   /// A processor that keeps nothing yet.
-  public init(memory: PhysicalMemory, features: ProcessorFeatures) {
+  ///
+  /// * `encryption`: how the host encrypts memory, if it does (APM volume 2, "Secure Memory
+  ///   Encryption"). Then one bit of CR3 without a second dimension, of nCR3, and of the entries
+  ///   that they lead to is no part of an address and not reserved.
+  public init(
+    memory: PhysicalMemory, features: ProcessorFeatures, encryption: MemoryEncryption? = nil
+  ) {
     precondition(32...52 ~= features.physicalBits, "MAXPHYADDR is 32 to 52 bits")
     precondition(32...52 ~= features.guestPhysicalBits, "MAXPHYADDR is 32 to 52 bits")
     precondition(
@@ -51,7 +63,9 @@ public struct Processor: ~Copyable {
     precondition(features.largestSecondPage <= .page1G, "no page is larger than 1 GiB")
     self.memory = memory
     self.features = features
-    mode = GuestMode(ControlRegisters(), features)
+    self.encryption = encryption
+    encryptionMask = encryption?.mask ?? 0
+    mode = GuestMode(ControlRegisters(), features, encryptionMask)
     secondMode = SecondMode(.none, features)
     kept = TranslationCache(sets: features.translationSets)
   }
@@ -76,7 +90,7 @@ public struct Processor: ~Copyable {
     _ address: GuestVirtual, _ kind: AccessKind, _ privilege: Privilege,
     _ registers: borrowing ControlRegisters, through dimension: SecondDimension
   ) -> HardwareOutcome {
-    if !mode.isCurrent(registers) { mode = GuestMode(registers, features) }
+    if !mode.isCurrent(registers) { mode = GuestMode(registers, features, encryptionMask) }
     if mode.isNonCanonical(address.raw) { return .generalProtection }
     let linear = mode.linear(address.raw)
     let access = HardwareAccess(
@@ -106,6 +120,23 @@ public struct Processor: ~Copyable {
     }
     if features.translationSets > 0 { kept.keep(found) }
     return .translated(Self.translation(found, linear, usable(found, access)))
+  }
+
+  /// Where an access to host memory goes whose address has the encryption bit or lacks it, rightly
+  /// or not; where none of its bits says so, right there.
+  @inline(__always) func place(of address: UInt64) -> UInt64 {
+    encryptionMask == 0 ? address : encryption?.place(of: address) ?? address
+  }
+
+  /// What an entry to a guest of PAE paging without a second dimension loads into a PDPTE register.
+  ///
+  /// * `index`: which of the four.
+  /// * `cr3`: the register with which the guest is entered, of which 32 bits are used.
+  public func directoryPointer(_ index: Int, under cr3: UInt64) -> UInt64 {
+    precondition(0 <= index && index < 4, "there are four registers")
+    let table = cr3 & 0xFFFF_FFE0
+    return memory.entryOrOnes(
+      at: HostPhysical(place(of: table + UInt64(truncatingIfNeeded: index) * 8)))
   }
 
   /// Walks until nothing changes behind the walk's back, and nothing kept has a part in a refusal,

@@ -66,6 +66,7 @@ import Synchronization
   static let accessed: UInt32 = 1 << 16
   static let dirty: UInt32 = 1 << 17
   static let zeroed: UInt32 = 1 << 18
+  static let decrypted: UInt32 = 1 << 19
 
   static func state(_ kind: FrameKind, _ order: FrameOrder, flags: UInt32 = 0) -> UInt32 {
     UInt32(kind.rawValue) | UInt32(order.exponent) << 8 | flags
@@ -149,6 +150,21 @@ import Synchronization
   public func setOwner(_ owner: UInt32, of frame: HostFrame) {
     precondition(kind(of: frame) == .table, "only a table's frame has an owner")
     store(owner, frame, 1)
+  }
+
+  /// Whether a table was taken out of encryption; any thread, no lock.
+  public func isDecrypted(_ frame: HostFrame) -> Bool { load(frame, 0) & Self.decrypted != 0 }
+
+  /// Marks a table as taken out of encryption; `false` when it is already.
+  func setDecrypted(_ frame: HostFrame) -> Bool {
+    // SAFETY: `word` is in bounds.
+    unsafe word(frame, 0).pointee.bitwiseOr(Self.decrypted, ordering: .acquiringAndReleasing)
+      .oldValue & Self.decrypted == 0
+  }
+
+  /// Marks a table as encrypted; `false` when it is already.
+  func clearDecrypted(_ frame: HostFrame) -> Bool {
+    clear(Self.decrypted, in: frame) & Self.decrypted != 0
   }
 
   // MARK: Mappings

@@ -42,9 +42,10 @@ extension HostAddressSpace {
   func page(at address: HostVirtual, _ stop: HostStop) -> HostPage {
     let offset = Mutation.hugePageOffsetLost.isActive ? 0 : address.offset(in: stop.level)
     let assumed = Mutation.followPFNAssumedWritable.isActive && !stop.entry.isCounted
+    let frame = stop.entry.frame + offset >> 12
     return HostPage(
-      frame: stop.entry.frame + offset >> 12, isWritable: stop.entry.isWritable || assumed,
-      content: stop.entry.isCounted ? .memory : .special)
+      frame: frame, isWritable: stop.entry.isWritable || assumed,
+      content: stop.entry.isCounted ? .memory : frame == host.zeroFrame ? .zeros : .device)
   }
 
   // MARK: Faulting in

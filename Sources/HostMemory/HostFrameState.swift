@@ -8,6 +8,8 @@ import Synchronization
 struct HostShares: ~Copyable {
   let lock = SpinLock()
   let count = Atomic<Int>(1)
+  /// How many tables were taken out of encryption and not put back.
+  let clearCount = Atomic<Int>(0)
   let options: HostMemory.Options
 
   init(options: HostMemory.Options) { self.options = options }

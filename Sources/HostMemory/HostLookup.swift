@@ -31,8 +31,10 @@ public struct HostPage: Hashable, Sendable {
   public enum Content: UInt8, Hashable, Sendable {
     /// Memory of the process, with a record that follows its use.
     case memory
-    /// The shared page of zeros, or a device's frame: nothing about it is recorded.
-    case special
+    /// The shared page of zeros: nothing about it is recorded.
+    case zeros
+    /// A device's frame: nothing about it is recorded.
+    case device
   }
 }
 

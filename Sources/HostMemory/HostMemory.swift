@@ -80,6 +80,18 @@ import Synchronization
     return HostFrame(memory.frameCount - count)..<HostFrame(memory.frameCount)
   }
 
+  /// How many tables were taken out of encryption (`decrypt`) and not put back, given back since or
+  /// not.
+  public var clearFrames: Int {
+    // SAFETY: this share keeps the state alive.
+    unsafe shares.pointee.clearCount.load(ordering: .acquiring)
+  }
+
+  func countClear(_ change: Int) {
+    // SAFETY: this share keeps the state alive.
+    _ = unsafe shares.pointee.clearCount.add(change, ordering: .acquiringAndReleasing)
+  }
+
   // MARK: Tables
 
   /// A frame for a table of the MMU, its bytes unspecified; `nil` at the limit, when refused, or

@@ -35,10 +35,12 @@ public enum MachineInspection {
     in machine: borrowing VirtualMachine, _ extent: Extent = .everything
   ) -> Violation? {
     if machine.configuration.mmu == .shadow {
+      if let violation = EncryptedMemory.violation(in: machine) { return violation }
       return ShadowTables.violation(in: machine) ?? ShadowRoots.violation(in: machine)
         ?? ShadowDerivation.violation(in: machine) ?? ShadowTranslations.violation(in: machine)
         ?? MemslotOrder.violation(in: machine)
     }
+    if let violation = EncryptedMemory.violation(in: machine) { return violation }
     if let violation = Rest.violation(in: machine) ?? ListedTables.violation(in: machine)
       ?? TableFrames.violation(in: machine) ?? EveryEntryInvariant.violation(in: machine)
       ?? RootReferences.violation(in: machine) ?? StockedTables.violation(in: machine)

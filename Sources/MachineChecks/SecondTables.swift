@@ -18,6 +18,8 @@ struct SecondTables {
 
   let memory: PhysicalMemory
   let root: UInt64
+  /// The bit of an entry that is none of an address; 0 where every one is.
+  let encryption: UInt64
   let configuration: MachineConfiguration
 
   /// The tables under a processor's root; `nil` while it has none.
@@ -26,6 +28,7 @@ struct SecondTables {
     self.root = root.number << 12
     memory = machine.process.host.memory
     configuration = machine.configuration
+    encryption = configuration.encryptionBit.map { 1 << UInt64($0) } ?? 0
   }
 
   /// What the tables give for a byte; `nil` where a processor would exit.
@@ -49,7 +52,7 @@ struct SecondTables {
         if entry & 1 == 0 { return nil }
       }
       isWritable = isWritable && entry & 2 != 0
-      let target = entry & 0x000F_FFFF_FFFF_F000
+      let target = entry & 0x000F_FFFF_FFFF_F000 & ~encryption
       if target >> UInt64(configuration.physicalBits) != 0 { return nil }
       if depth == 1 || entry >> 7 & 1 == 1 {
         guard isReadable else { return nil }

@@ -121,6 +121,7 @@ struct FuzzShrinker {
     [
       { machine, plain in machine = plain },
       { $0.mischief = $1.mischief },
+      { $0.encryptionBit = $1.encryptionBit },
       { $0.vendor = $1.vendor },
       { $0.processors = $1.processors },
       { $0.rootLevel = $1.rootLevel },

@@ -55,6 +55,7 @@ struct FuzzSwarm: Sendable {
     if focus == .spp {
       machine.vendor = .intel
       machine.mmu = .direct
+      machine.encryptionBit = nil
       machine.features.insert(.subpages)
     }
     for action in FuzzAction.allCases {
@@ -114,6 +115,11 @@ struct FuzzSwarm: Sendable {
     guard machine.mmu == .shadow else { return }
     if chance.chance(1, in: 2) { machine.specialRoots = .localPages }
     if chance.chance(1, in: 3) { machine.shadowPageLimit = 64 + chance.below(64) }
+    // Where processors of AMD's have it: bit 47 or 51, or any other above MAXPHYADDR.
+    let bits = [47, 51, machine.physicalBits].filter { machine.physicalBits <= $0 && $0 < 52 }
+    if machine.vendor == .amd, !bits.isEmpty, chance.chance(1, in: 3) {
+      machine.encryptionBit = chance.pick(bits)
+    }
   }
 
   private mutating func chooseMemory(_ chance: inout SeededGenerator) {

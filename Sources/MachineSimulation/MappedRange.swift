@@ -53,7 +53,7 @@ struct MappedRange: Hashable, Sendable {
     self.level = level
     if entry.isPresentLeaf(at: level) {
       rights = encoding.rights(of: entry)
-      target = .contiguous(entry.frame)
+      target = .contiguous(encoding.frame(of: entry))
     } else if encoding.isMMIO(entry) {
       rights = []
       target = .device

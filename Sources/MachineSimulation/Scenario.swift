@@ -45,6 +45,8 @@ public struct ScenarioMachine: Hashable, Sendable {
   public var physicalBits = 46
   /// The MAXPHYADDR that the guest sees, 32…52 bits, at most the host's.
   public var guestPhysicalBits = 46
+  /// The bit of an address that says that memory is encrypted; `nil` for none.
+  public var encryptionBit: Int?
   /// The host's memory in bytes.
   public var hostBytes: UInt64 = 1 << 30
   /// The levels of the host-owned root: 4 or 5.
@@ -86,6 +88,7 @@ public struct ScenarioMachine: Hashable, Sendable {
     configuration.vendor = vendor
     configuration.physicalBits = physicalBits
     configuration.guestPhysicalBits = guestPhysicalBits
+    configuration.encryptionBit = encryptionBit
     configuration.rootLevel = rootLevel
     configuration.mmu = mmu
     configuration.specialRoots = specialRoots

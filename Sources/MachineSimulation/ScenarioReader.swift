@@ -66,8 +66,8 @@ public struct ScenarioReader {
     let section = try SectionReader(
       node, "machine",
       keys: [
-        "vendor", "phys-bits", "guest-phys-bits", "host-memory", "levels", "features",
-        "largest-page", "prefetch", "tlb-sets", "mischief",
+        "vendor", "phys-bits", "guest-phys-bits", "encryption-bit", "host-memory", "levels",
+        "features", "largest-page", "prefetch", "tlb-sets", "mischief",
       ], in: file)
     if let vendor = try section.choice("vendor", as: MachineConfiguration.Vendor.self) {
       machine.vendor = vendor
@@ -83,6 +83,7 @@ public struct ScenarioReader {
     if let bytes = try section.number("host-memory", (1 << 20)...(1 << 40)) {
       machine.hostBytes = bytes & ~0xFFF
     }
+    try readEncryption(section)
     if let levels = try section.number("levels", 4...5) {
       machine.rootLevel = levels == 5 ? .level5 : .level4
     }
@@ -110,6 +111,17 @@ public struct ScenarioReader {
           "tlb-sets", section.node("tlb-sets"), expected: "0 or a power of two")
       }
       machine.translationSets = Int(sets)
+    }
+  }
+
+  private mutating func readEncryption(_ section: SectionReader) throws(ScenarioError) {
+    guard let bit = try section.number("encryption-bit", 32...51) else { return }
+    machine.encryptionBit = Int(bit)
+    do throws(EncryptionBitError) {
+      try machine.configuration.checkEncryption(memoryBytes: machine.hostBytes)
+    } catch {
+      throw section.problem(
+        "encryption-bit", section.node("encryption-bit"), expected: error.expectation)
     }
   }
 

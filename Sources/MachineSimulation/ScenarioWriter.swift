@@ -46,6 +46,7 @@ public enum ScenarioWriter {
     if machine.guestPhysicalBits != machine.physicalBits {
       lines.append("guest-phys-bits: \(machine.guestPhysicalBits)")
     }
+    if let bit = machine.encryptionBit { lines.append("encryption-bit: \(bit)") }
     if machine.hostBytes != standard.hostBytes { lines.append("host-memory: \(machine.hostBytes)") }
     if machine.rootLevel == .level5 { lines.append("levels: 5") }
     if machine.features != standard.features {

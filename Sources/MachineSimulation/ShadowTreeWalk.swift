@@ -46,7 +46,8 @@ struct ShadowTreeWalk {
         finish(body)
         range = next
       } else if entry.raw & 1 == 1, let below = level.below {
-        visit(entry.frame, below, from: start + index * level.byteCount, root, memory, body)
+        let table = encoding.frame(of: entry)
+        visit(table, below, from: start + index * level.byteCount, root, memory, body)
       } else {
         finish(body)
       }

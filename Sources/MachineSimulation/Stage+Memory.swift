@@ -86,7 +86,8 @@ extension Stage {
         isWritable: entry.isPresent && entry.isWritable, isUser: entry.isPresent,
         isExecutable: entry.isPresent && encoding.isExecutable(entry),
         isAccessed: entry.isPresent && encoding.isAccessed(entry),
-        isDirty: entry.isPresent && isLeaf && encoding.isDirty(entry), frame: entry.frame,
+        isDirty: entry.isPresent && isLeaf && encoding.isDirty(entry),
+        frame: encoding.frame(of: entry),
         isArmed: encoding.isArmed(entry), isParked: encoding.isParked(entry)))
   }
 
@@ -98,7 +99,7 @@ extension Stage {
     }
     let row = machine.tables.arena[root]
     return EntryPath(
-      in: machine.tables.memory, root: row.frame, level: row.role.level, space: space,
+      in: machine.tables, root: row.frame, level: row.role.level, space: space,
       frame: address.frame)
   }
 

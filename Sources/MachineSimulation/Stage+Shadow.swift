@@ -46,6 +46,6 @@ extension Stage {
       isWritable: isPresent && entry.isWritable, isUser: isPresent && entry.raw >> 2 & 1 == 1,
       isExecutable: isPresent && entry.raw >> 63 == 0,
       isAccessed: isPresent && entry.raw >> 5 & 1 == 1,
-      isDirty: isLeaf && entry.raw >> 6 & 1 == 1, frame: entry.frame)
+      isDirty: isLeaf && entry.raw >> 6 & 1 == 1, frame: encoding.frame(of: entry))
   }
 }

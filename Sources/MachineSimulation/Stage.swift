@@ -50,6 +50,12 @@ public final class Stage {
   /// A machine without slots.
   public init(_ settings: ScenarioMachine, options: Options = Options()) throws(StageError) {
     self.settings = settings
+    let configuration = settings.configuration
+    do throws(EncryptionBitError) {
+      try configuration.checkEncryption(memoryBytes: settings.hostBytes)
+    } catch {
+      throw StageError("encryption-bit: \(error.expectation) was expected")
+    }
     let log = TraceLog(limit: options.traceLimit)
     let buffers: SparseHost
     do throws(SparseBuffer.Failure) {
@@ -72,7 +78,6 @@ public final class Stage {
     if options.traceLimit > 0 { watch.tap = log.tap }
     let scheduler = Scheduler(.seeded(0))
     watch.interleaver = options.interleaver ?? scheduler.interleaver
-    let configuration = settings.configuration
     let machine = VirtualMachine(configuration, process: process, watch: watch)
     machine.slots.limitMetadata(toBytes: 1 << 28)
     self.scheduler = scheduler

@@ -13,7 +13,9 @@ public import VirtualMachine
 ///
 /// Three files: `frames.bin` holds the frames one after another; `frames.json` says of each its
 /// host frame and what kind of table it is; `roots.json` says for each processor what its control
-/// structure points to. Hexadecimal numbers are strings.
+/// structure points to. Hexadecimal numbers are strings. Where `encryption_bit` is a number, that
+/// bit of the register and of every entry that leads to memory is no part of an address: a walker
+/// clears it.
 public struct TableExport: Sendable {
   /// A table.
   public struct Table: Hashable, Sendable {
@@ -51,6 +53,8 @@ public struct TableExport: Sendable {
     public let table: HostPhysical
     /// The level of that table: 3 for the four entries of PAE paging.
     public let level: Level
+    /// The bit of a pointer that says that memory is encrypted; 0 where none does.
+    public let encryption: UInt64
     /// The topmost table of sub-page permissions (SPPTP); `nil` where there is none.
     public let subpageTable: HostPhysical?
   }
@@ -92,7 +96,7 @@ public struct TableExport: Sendable {
       return machine.shadowRoot(of: processor).map { frame, level in
         Root(
           processor: processor, space: space, dimension: .none, table: frame.address,
-          level: level, subpageTable: nil)
+          level: level, encryption: machine.tables.encoding.encryption, subpageTable: nil)
       }
     }
     guard let dimension = machine.secondDimension(of: processor),
@@ -101,7 +105,7 @@ public struct TableExport: Sendable {
     let subpages = machine.subpageRoot(of: processor)
     return Root(
       processor: processor, space: space, dimension: dimension, table: frame.address,
-      level: machine.configuration.rootLevel,
+      level: machine.configuration.rootLevel, encryption: machine.tables.encoding.encryption,
       subpageTable: subpages == .none ? nil : machine.tables.arena[subpages].frame.address)
   }
 
@@ -207,6 +211,12 @@ public struct TableExport: Sendable {
     text.appendDecimal(UInt64(root.level.depth))
     text.append(",\"physical_bits\":")
     text.appendDecimal(UInt64(configuration.physicalBits))
+    text.append(",\"encryption_bit\":")
+    if let bit = configuration.encryptionBit {
+      text.appendDecimal(UInt64(bit))
+    } else {
+      text.append("null")
+    }
     text.append(",\"sppt\":")
     if let table = root.subpageTable {
       text.appendQuotedHex(table.raw)
@@ -272,10 +282,11 @@ extension TableExport.Root {
     }
   }
 
-  /// What the register holds; of CR3, the table's address alone.
+  /// What the register holds; of CR3, the table's address alone, and whether it is encrypted where
+  /// there is room to say so.
   var value: UInt64 {
     switch dimension {
-    case .none: table.raw
+    case .none: level > .page1G ? table.raw | encryption : table.raw
     case .ept(let eptp): eptp
     case .npt(let ncr3, _): ncr3
     }

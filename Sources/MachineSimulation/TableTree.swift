@@ -181,12 +181,12 @@ public struct TableTree {
     meet(root.table.frame, machine, body)
     let row = machine.tables.arena[machine.tables.page(of: root.table.frame, machine.process.host)]
     var path = EntryPath(
-      in: machine.tables.memory, root: row.frame, level: row.role.level, space: row.role.space,
+      in: machine.tables, root: row.frame, level: row.role.level, space: row.role.space,
       frame: GuestFrame(0))
     repeat {
       if path.entry.isPresentTable(at: path.level) {
         finishRange()
-        meet(path.entry.frame, machine, body)
+        meet(path.target, machine, body)
       } else if let next = MappedRange(path, machine.tables.encoding) {
         count(.range(next))
         if range?.extend(over: next) != true {

@@ -171,6 +171,46 @@
           "A local root that goes stays a parent of the last three GiB.",
           in: "ShadowMMU/ShadowMMU+SpecialRoots.swift"),
         Exhibit(
+          .specialEntriesMissEncryption, "special-entries-miss-enc-bit", catalogued: "PA-05",
+          "The entries of bare tables do not say that what they lead to is encrypted.",
+          in: "ShadowMMU/ShadowMMU+SpecialRoots.swift"),
+        Exhibit(
+          .localEntriesMissEncryption, "local-entries-miss-enc-bit",
+          "The PDPTEs of a local root do not say that what they lead to is encrypted.",
+          in: "PageTables/EntryEncoding+Making.swift"),
+        Exhibit(
+          .leavesMissEncryption, "leaves-miss-enc-bit",
+          "A leaf does not say that its page is encrypted.",
+          in: "PageTables/EntryEncoding+Making.swift"),
+        Exhibit(
+          .deviceLeavesEncrypted, "device-leaves-encrypted",
+          "A leaf says of a device's frame that it is encrypted.",
+          in: "PageTables/EntryEncoding+Making.swift"),
+        Exhibit(
+          .deviceEntriesEncrypted, "device-entries-encrypted",
+          "The mark of a device has the encryption bit.",
+          in: "PageTables/EntryEncoding+Making.swift"),
+        Exhibit(
+          .syncEncryptsDevice, "sync-encrypts-device",
+          "Synchronization takes the page of every leaf for memory.",
+          in: "ShadowMMU/ShadowMMU+Sync.swift"),
+        Exhibit(
+          .rootPointerMissesEncryption, "root-pointer-misses-enc-bit",
+          "CR3 of 64 bits does not say that the root is encrypted.",
+          in: "VirtualMachine/VirtualMachine+Shadow.swift"),
+        Exhibit(
+          .paeRootLeftEncrypted, "pae-root-left-encrypted",
+          "The root of PAE paging stays encrypted, which CR3 of 32 bits cannot say.",
+          in: "ShadowMMU/ShadowMMU+Encryption.swift"),
+        Exhibit(
+          .paeRootFreedDecrypted, "pae-root-freed-decrypted",
+          "A root of PAE paging is given back as it is, in the clear.",
+          in: "ShadowMMU/ShadowMMU+Encryption.swift"),
+        Exhibit(
+          .rootDecryptedUnderLongMode, "root-decrypted-under-long-mode",
+          "What may stand in for a root is decrypted although CR3 says that it is encrypted.",
+          in: "ShadowMMU/ShadowMMU+Encryption.swift"),
+        Exhibit(
           .invalidRootStaysInUse, "invalid-root-stays-in-use",
           "A root that was zapped while a processor used it is used on.",
           in: "ShadowMMU/ShadowMMU+Pages.swift"),

@@ -226,6 +226,16 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case wrongQuadrant
   case specialRootKeepsPages
   case localRootFreedInPart
+  case specialEntriesMissEncryption
+  case localEntriesMissEncryption
+  case leavesMissEncryption
+  case deviceLeavesEncrypted
+  case deviceEntriesEncrypted
+  case syncEncryptsDevice
+  case rootPointerMissesEncryption
+  case paeRootLeftEncrypted
+  case paeRootFreedDecrypted
+  case rootDecryptedUnderLongMode
   case invalidRootStaysInUse
   case invalidRootLeaked
   case loadedRootNotFlushed

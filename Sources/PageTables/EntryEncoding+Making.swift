@@ -1,3 +1,4 @@
+public import HostMemory
 import Mutations
 public import PagingUnits
 
@@ -22,8 +23,14 @@ public struct LeafRequest: Hashable, Sendable {
   public enum HostRight: Hashable, Sendable { case readOnly, writable }
   /// Whether an access asked for the page.
   public enum Cause: Hashable, Sendable { case access, prefetch }
-  /// What lies behind a frame: ordinary memory is write-back, a device is uncacheable.
-  public enum Backing: Hashable, Sendable { case memory, device }
+  /// What lies behind a frame: ordinary memory is write-back and may be encrypted, a device is
+  /// uncacheable and never is.
+  public enum Backing: Hashable, Sendable {
+    case memory, device
+
+    /// What lies behind a page of the host process (KVM: `kvm_is_mmio_pfn`).
+    public init(_ page: HostPage) { self = page.content == .device ? .device : .memory }
+  }
 
   /// A request in full.
   public init(
@@ -55,11 +62,9 @@ extension EntryEncoding {
     let isUsers = Mutation.supervisorLeafOpenToUser.isActive && format == .shadow
     if request.rights.contains(.user) || isUsers { word |= user }
     if request.level > .page4K { word |= SPTELayout.pageSizeBit }
-    if format == .ept {
-      // Without devices that bypass the caches, the guest's PAT is ignored (quirk
-      // IGNORE_GUEST_PAT, on by default).
-      word |= request.backing == .device ? 0 : 6 << 3 | 1 << 6
-    }
+    let isForgotten = Mutation.leavesMissEncryption.isActive && encryption != 0
+    if request.backing == .memory && !isForgotten { word |= memory }
+    if Mutation.deviceLeavesEncrypted.isActive { word |= encryption }
     word |= request.frame.number << 12
     var mayWrite = request.rights.contains(.write)
     let believes = request.host == .writable || Mutation.writeRightOnReadOnlyPage.isActive
@@ -77,7 +82,7 @@ extension EntryEncoding {
   /// `make_nonleaf_spte`).
   public func table(_ frame: HostFrame, accessedDirty use: AccessedDirtyUse) -> SPTE {
     var word = SPTELayout.mmuPresentBit | present | SPTELayout.writeBit | user | execute
-    word |= frame.number << 12
+    word |= frame.number << 12 | encryption
     if use == .disabled {
       word |= use.rawValue << SPTELayout.accessedDirtyTypeShift
     } else {
@@ -89,7 +94,8 @@ extension EntryEncoding {
   /// An entry of a PAE root that points to a table: PDPTEs have no rights, and their bits are
   /// reserved (SDM volume 3A, "PAE Paging").
   public func directoryPointer(_ frame: HostFrame) -> SPTE {
-    SPTE(raw: SPTELayout.mmuPresentBit | present | frame.number << 12)
+    let encryption = Mutation.localEntriesMissEncryption.isActive ? 0 : encryption
+    return SPTE(raw: SPTELayout.mmuPresentBit | present | frame.number << 12 | encryption)
   }
 
   /// An entry that says "device" (KVM: `make_mmio_spte`).
@@ -97,14 +103,13 @@ extension EntryEncoding {
   /// * `rights`: what the translation permits; remembered under NPT only.
   /// * `generation`: the memslot generation; its low 19 bits are kept.
   public func mmio(_ frame: GuestFrame, _ rights: AccessRights, generation: UInt64) -> SPTE {
-    var word = mmioValue
+    var word = Mutation.deviceEntriesEncrypted.isActive ? mmioValue | encryption : mmioValue
     var access: UInt64 = 0
     if rights.contains(.write) { access |= SPTELayout.writeBit }
     if rights.contains(.user) { access |= user }
     word |= access & mmioAccess
-    let field = format == .ept ? SPTELayout.MMIO.addressEPT : SPTELayout.MMIO.addressNPT
     let kept: UInt64 = Mutation.mmioGFNLostL1TFBits.isActive ? 0xF_FFFF : .max
-    word = field.setting(frame.number & kept, in: word)
+    word |= (frame.number & kept) << 12 & mmioAddress
     word = SPTELayout.MMIO.generationLow.setting(generation & 0xFF, in: word)
     word = SPTELayout.MMIO.generationHigh.setting(generation >> 8 & 0x7FF, in: word)
     return SPTE(raw: word)
@@ -117,8 +122,8 @@ extension EntryEncoding {
   public func part(_ index: Int, of large: SPTE, at level: Level) -> SPTE {
     guard let below = level.below else { preconditionFailure("a 4 KiB page has no parts") }
     let step = Mutation.splitPartsOutOfPlace.isActive ? 0 : below.frameCount
-    let frame = large.frame + UInt64(index) * step
-    let cleared = SPTELayout.frameMask | (below == .page4K ? SPTELayout.pageSizeBit : 0)
+    let frame = frame(of: large) + UInt64(index) * step
+    let cleared = frameMask | (below == .page4K ? SPTELayout.pageSizeBit : 0)
     return large.setting(frame.number << 12, clearing: cleared)
   }
 

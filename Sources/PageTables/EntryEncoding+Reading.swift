@@ -4,6 +4,14 @@ public import PagingUnits
 
 /// What an entry of ours says under this encoding.
 extension EntryEncoding {
+  /// The host frame that the entry maps or points to.
+  public func frame(of entry: SPTE) -> HostFrame { HostFrame((entry.raw & frameMask) >> 12) }
+
+  /// What lies behind a present leaf, as far as the entry says.
+  public func backing(of entry: SPTE) -> LeafRequest.Backing {
+    entry.raw & memory == memory ? .memory : .device
+  }
+
   /// How the entry's accessed and dirty bits are used.
   public func accessedDirtyUse(of entry: SPTE) -> AccessedDirtyUse {
     // The two bits are written by `leaf` and `table` only, which write one of three values.
@@ -98,8 +106,7 @@ extension EntryEncoding {
 
   /// The frame that a device entry stands for.
   public func mmioFrame(of entry: SPTE) -> GuestFrame {
-    let field = format == .ept ? SPTELayout.MMIO.addressEPT : SPTELayout.MMIO.addressNPT
-    return GuestFrame(field.value(in: entry.raw))
+    GuestFrame((entry.raw & mmioAddress) >> 12)
   }
 
   /// The rights that a device entry remembers, KVM's bits; none under EPT.

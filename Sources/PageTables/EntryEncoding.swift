@@ -23,9 +23,17 @@ public struct EntryEncoding: Hashable, Sendable {
   public let physicalBits: UInt8
   /// Whether slot-less addresses are remembered in entries (KVM: `enable_mmio_caching`).
   ///
-  /// Under NPT it needs a reserved physical-address bit, so it is off with 52 bits.
+  /// Under NPT it needs a reserved physical-address bit, so it is off with 52 bits, and with 51
+  /// where the last one is the encryption bit.
   public let cachesMMIO: Bool
+  /// The bit of an entry that says that the memory to which it leads is encrypted; 0 on a host that
+  /// encrypts none (KVM: `shadow_me_value`).
+  public let encryption: UInt64
 
+  /// The bits of an entry that hold the frame.
+  let frameMask: UInt64
+  /// What a leaf has besides when memory lies behind it, and no device.
+  let memory: UInt64
   let present: UInt64
   let user: UInt64
   let execute: UInt64
@@ -38,6 +46,7 @@ public struct EntryEncoding: Hashable, Sendable {
   let mmioMask: UInt64
   let mmioValue: UInt64
   let mmioAccess: UInt64
+  let mmioAddress: UInt64
 
   /// Extended page tables.
   ///
@@ -51,17 +60,21 @@ public struct EntryEncoding: Hashable, Sendable {
       ept: accessedDirty, executeOnly: executeOnly, physicalBits: physicalBits)
   }
 
-  /// Nested page tables; `physicalBits` is the host's MAXPHYADDR, 32…52.
-  public static func npt(physicalBits: Int) -> EntryEncoding {
-    EntryEncoding(.npt, longPhysicalBits: physicalBits)
+  /// Nested page tables.
+  ///
+  /// * `physicalBits`: the host's MAXPHYADDR, 32…52.
+  /// * `encryptionBit`: the bit of an address that says that memory is encrypted, from MAXPHYADDR
+  ///   to 51; `nil` where none is.
+  public static func npt(physicalBits: Int, encryptionBit: Int? = nil) -> EntryEncoding {
+    EntryEncoding(.npt, longPhysicalBits: physicalBits, encryptionBit)
   }
 
-  /// Shadow tables; `physicalBits` is the host's MAXPHYADDR, 32…52.
+  /// Shadow tables; the parameters are those of nested page tables.
   ///
-  /// The bits are those of nested page tables, and the user bit tells user pages from the
-  /// supervisor's. Bits 62:52 stay clear in entries that PAE paging walks, where they are reserved.
-  public static func shadow(physicalBits: Int) -> EntryEncoding {
-    EntryEncoding(.shadow, longPhysicalBits: physicalBits)
+  /// So are the bits, but that the user bit tells user pages from the supervisor's. Bits 62:52 stay
+  /// clear in entries that PAE paging walks, where they are reserved.
+  public static func shadow(physicalBits: Int, encryptionBit: Int? = nil) -> EntryEncoding {
+    EntryEncoding(.shadow, longPhysicalBits: physicalBits, encryptionBit)
   }
 
   /// Whether a processor keeps accessed and dirty bits in EPT.
@@ -77,6 +90,11 @@ public struct EntryEncoding: Hashable, Sendable {
     hasAccessedDirty = accessedDirty == .present
     self.physicalBits = UInt8(physicalBits)
     cachesMMIO = true
+    encryption = 0
+    frameMask = SPTELayout.frameMask
+    // Write-back, and without devices that bypass the caches the guest's PAT is ignored (quirk
+    // IGNORE_GUEST_PAT, on by default); a device is uncacheable.
+    memory = 6 << 3 | 1 << 6
     let read = SPTELayout.EPT.read.mask
     present = SPTELayout.EPT.suppressVE.mask | (executeOnly == .present ? 0 : read)
     user = read
@@ -91,14 +109,28 @@ public struct EntryEncoding: Hashable, Sendable {
     mmioMask = SPTELayout.EPT.suppressVE.mask | 0b111
     mmioValue = 0b110
     mmioAccess = 0
+    mmioAddress = SPTELayout.MMIO.addressEPT.mask
   }
 
-  private init(_ format: Format, longPhysicalBits physicalBits: Int) {
+  private init(_ format: Format, longPhysicalBits physicalBits: Int, _ encryptionBit: Int?) {
     Self.check(physicalBits)
+    let encrypted: UInt64
+    if let encryptionBit {
+      precondition(
+        physicalBits <= encryptionBit && encryptionBit < 52,
+        "the encryption bit lies above every bit of an address")
+      encrypted = 1 << UInt64(encryptionBit)
+    } else {
+      encrypted = 0
+    }
+    encryption = encrypted
+    frameMask = SPTELayout.frameMask & ~encrypted
+    memory = encrypted
     self.format = format
     hasAccessedDirty = true
     self.physicalBits = UInt8(physicalBits)
-    cachesMMIO = physicalBits < 52 || Mutation.mmioMarkerWithoutReservedBits.isActive
+    let marker: UInt64 = encrypted == 1 << 51 ? 50 : 51
+    cachesMMIO = physicalBits <= marker || Mutation.mmioMarkerWithoutReservedBits.isActive
     present = SPTELayout.NPT.present.mask
     user = SPTELayout.NPT.user.mask
     execute = 0
@@ -109,9 +141,10 @@ public struct EntryEncoding: Hashable, Sendable {
     mmuWritable = SPTELayout.NPT.mmuWritable.mask
     trackedRights = 0
     // A physical-address bit that the processor does not have: a reserved-bit fault.
-    mmioMask = 1 << 51 | present
-    mmioValue = 1 << 51 | present
+    mmioMask = 1 << marker | present
+    mmioValue = 1 << marker | present
     mmioAccess = SPTELayout.write.mask | user
+    mmioAddress = SPTELayout.MMIO.addressNPT.mask & ~(1 << marker | encrypted)
   }
 
   private static func check(_ physicalBits: Int) {

@@ -1,4 +1,4 @@
-public import HostMemory
+import HostMemory
 public import PagingUnits
 
 /// A place in a tree of tables, and how to go on from there (KVM: `tdp_iter`).
@@ -7,6 +7,7 @@ public import PagingUnits
 /// the entry it stands on; when the table changes behind it, the snapshot is stale until `reread`.
 public struct EntryPath: Sendable {
   private let memory: PhysicalMemory
+  private let frameMask: UInt64
   /// The host-physical address of the table at each level; index 0 is not used.
   private var tables: InlineArray<6, UInt64>
   private let rootLevel: Level
@@ -26,10 +27,11 @@ public struct EntryPath: Sendable {
   /// * `root`: the frame of the root table, of `level`.
   /// * `lowest`: the level below which the path does not go.
   public init(
-    in memory: PhysicalMemory, root: HostFrame, level: Level, space: AddressSpace,
+    in pages: borrowing PageTables, root: HostFrame, level: Level, space: AddressSpace,
     frame: GuestFrame, downTo lowest: Level = .page4K
   ) {
-    self.memory = memory
+    memory = pages.memory
+    frameMask = pages.encoding.frameMask
     self.space = space
     self.lowest = lowest
     rootLevel = level
@@ -51,6 +53,9 @@ public struct EntryPath: Sendable {
     EntryPlace(address: address, frame: frame, level: level, space: space)
   }
 
+  /// The host frame that the entry maps or points to.
+  public var target: HostFrame { HostFrame((entry.raw & frameMask) >> 12) }
+
   /// Reads the entry again.
   public mutating func reread() { entry = SPTE(raw: memory.entry(at: address)) }
 
@@ -59,7 +64,7 @@ public struct EntryPath: Sendable {
     guard level > lowest, entry.isPresentTable(at: level), let below = level.below else {
       return false
     }
-    tables[Int(below.depth)] = entry.frame.address.raw
+    tables[Int(below.depth)] = entry.raw & frameMask
     level = below
     frame = target.aligned(to: below)
     reread()

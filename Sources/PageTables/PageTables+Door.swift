@@ -59,7 +59,8 @@ extension PageTables {
   ///
   /// Only rights come back, so no count changes and no flush is owed.
   public func fix(_ old: SPTE, with new: SPTE, at address: HostPhysical) -> Bool {
-    precondition(old.frame == new.frame, "a repaired entry still maps its page")
+    precondition(
+      encoding.frame(of: old) == encoding.frame(of: new), "a repaired entry still maps its page")
     interleaver.reach(.beforeEntryExchange, address.raw)
     if interleaver.loses(.beforeEntryExchange, address.raw) { return false }
     return memory.compareExchangeEntry(expected: old.raw, desired: new.raw, at: address) == old.raw
@@ -99,7 +100,7 @@ extension PageTables {
     let wasLeaf = old.isPresentLeaf(at: place.level)
     let isLeaf = new.isPresentLeaf(at: place.level)
     precondition(
-      !(wasLeaf && isLeaf && old.frame != new.frame),
+      !(wasLeaf && isLeaf && encoding.frame(of: old) != encoding.frame(of: new)),
       "a mapping moves to another frame only through an empty entry")
     if Mutation.lpageStatsCountMMIO.isActive && encoding.isMMIO(new) && new.raw >> 7 & 1 == 1 {
       count(1, at: .page2M)
@@ -114,7 +115,7 @@ extension PageTables {
       flush = PendingFlush()
     }
     if old.isPresentTable(at: place.level) && !new.isPresentTable(at: place.level) {
-      removeTable(old.frame, under: side, host)
+      removeTable(encoding.frame(of: old), under: side, host)
       flush.owe(place.frame, place.level)
     }
     return flush
@@ -125,9 +126,10 @@ extension PageTables {
     if Mutation.dirtyStateLostOnZap.isActive { return }
     if Mutation.accessedLostWithEPT.isActive && !encoding.hasAccessedDirty { return }
     let stillDirty = new.map { encoding.isDirty($0) } ?? false
-    if encoding.isDirty(old) && !stillDirty { host.records.markDirty(old.frame) }
+    let frame = encoding.frame(of: old)
+    if encoding.isDirty(old) && !stillDirty { host.records.markDirty(frame) }
     let stillAccessed = new.map { encoding.isAccessed($0) } ?? false
-    if encoding.isAccessed(old) && !stillAccessed { host.records.markAccessed(old.frame) }
+    if encoding.isAccessed(old) && !stillAccessed { host.records.markAccessed(frame) }
   }
 
   func count(_ amount: Int64, at level: Level) {

@@ -94,7 +94,7 @@ extension PageTables {
   public func child(at place: ShadowPlace, _ host: borrowing HostMemory) -> ShadowPageID? {
     let entry = entry(at: place)
     guard entry.isPresentTable(at: arena[place.page].role.level) else { return nil }
-    return page(of: entry.frame, host)
+    return page(of: encoding.frame(of: entry), host)
   }
 
   /// Whether a guest's table stands behind a shadow page, entry by entry.
@@ -141,7 +141,7 @@ extension PageTables {
     let wasLeaf = before.isPresentLeaf(at: level)
     let isLeaf = new.isPresentLeaf(at: level)
     precondition(
-      !(wasLeaf && isLeaf && before.frame != new.frame),
+      !(wasLeaf && isLeaf && encoding.frame(of: before) != encoding.frame(of: new)),
       "a mapping moves to another frame only through an empty entry")
     if wasLeaf {
       markHostPage(before, unless: isLeaf ? new : nil, host)
@@ -155,7 +155,7 @@ extension PageTables {
       count(-1, at: level)
     }
     if before.isPresentTable(at: level) && before != new {
-      unlink(page(of: before.frame, host), from: place, address, host)
+      unlink(page(of: encoding.frame(of: before), host), from: place, address, host)
       flush.owe(arena[place.page].guestFrame, level)
     }
     let isRecorded = !(Mutation.recordedRightsStale.isActive && wasLeaf && isLeaf)
@@ -174,7 +174,7 @@ extension PageTables {
       }
     }
     if new.isPresentTable(at: level) && before != new {
-      link(page(of: new.frame, host), to: place, address, host)
+      link(page(of: encoding.frame(of: new), host), to: place, address, host)
     }
     return flush
   }

@@ -38,9 +38,6 @@ public struct SPTE: Hashable, Sendable {
   /// Whether the entry is present and points to a table.
   public func isPresentTable(at level: Level) -> Bool { isPresent && !isLeaf(at: level) }
 
-  /// The host frame that the entry maps or points to.
-  public var frame: HostFrame { HostFrame((raw & SPTELayout.frameMask) >> 12) }
-
   /// Whether a processor may write through the entry now.
   public var isWritable: Bool { raw & SPTELayout.writeBit != 0 }
 

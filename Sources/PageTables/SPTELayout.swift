@@ -12,7 +12,8 @@ public import PagingUnits
 /// while an entry waits for access tracking. A test proves that the fields of each format share no
 /// bit.
 public enum SPTELayout {
-  /// The frame, bits 51:12 in both formats.
+  /// The frame, bits 51:12 in both formats; on a host that encrypts its memory, one of them says
+  /// that it does, and is no part of the frame (`EntryEncoding.frame(of:)`).
   public static let frame = Field(12...51)
   static let frameMask: UInt64 = 0x000F_FFFF_FFFF_F000
   /// A processor may write.
@@ -100,7 +101,8 @@ public enum SPTELayout {
     public static let generationHigh = Field(52...62)
     /// The guest-physical address under EPT.
     public static let addressEPT = Field(12...51)
-    /// The guest-physical address under NPT, below the reserved bit that makes the entry fault.
+    /// The guest-physical address under NPT, below the reserved bit that makes the entry fault;
+    /// that bit is 50 where 51 is the host's encryption bit.
     public static let addressNPT = Field(12...50)
     /// How many low bits of the generation an entry holds.
     public static let generationMask: UInt64 = (1 << 19) - 1

@@ -71,7 +71,7 @@ extension ShadowMMU {
     var existing = tables.child(at: place, process.host)
     let child: ShadowPageID
     if isLocal {
-      child = existing ?? makeLocal(at: level, &state, tables)
+      child = existing ?? makeLocal(at: level, &state, tables, process.host)
     } else {
       guard let step = target.path[level] else {
         preconditionFailure("a walk reads an entry of each level on its way")

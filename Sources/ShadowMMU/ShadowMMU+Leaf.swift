@@ -24,7 +24,7 @@ extension ShadowMMU {
     let isOther =
       old.isPresentTable(at: level)
       || (old.isPresent
-        && (old.frame != base || tables.translation(at: place).frame != frame))
+        && (tables.encoding.frame(of: old) != base || tables.translation(at: place).frame != frame))
     if isOther {
       let owed = drop(place, tables, slots, process.host)
       if Mutation.leafReplacedWithoutFlush.isActive {
@@ -37,7 +37,7 @@ extension ShadowMMU {
     let request = LeafRequest(
       frame: base, level: level, rights: target.rights,
       host: page.isWritable ? .writable : .readOnly, cause: .access, accessedDirty: .enabled,
-      backing: page.content == .special ? .device : .memory)
+      backing: LeafRequest.Backing(page))
     let (new, isProtected) = leaf(
       request, target.frame, in: target.space, old, for: .access, tables, slots, process.host)
     var outcome = ShadowFaultOutcome.fixed
@@ -104,7 +104,7 @@ extension ShadowMMU {
       let request = LeafRequest(
         frame: page.frame, level: .page4K, rights: translation.access, host: .writable,
         cause: .prefetch, accessedDirty: .enabled,
-        backing: page.content == .special ? .device : .memory)
+        backing: LeafRequest.Backing(page))
       let new = leaf(
         request, translation.frame, in: target.space, .nonpresent, for: .prefetch, tables, slots,
         process.host

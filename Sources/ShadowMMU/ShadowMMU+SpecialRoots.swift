@@ -20,7 +20,8 @@ extension ShadowMMU {
     let depth = state.rootRole.depth
     if kind == .ordinary || configuration.specialRoots == .localPages {
       if state.special.dummy == nil { state.special.dummy = bareTable(.below4G, tables, host) }
-      guard state.special.dummy != nil else { return false }
+      guard let dummy = state.special.dummy else { return false }
+      suit(dummy, empty: 0, state, tables, host)
       // The root is the first that is taken from the cache.
       return kind == .ordinary || depth > 3
         || tables.setLowTableAside(in: &state.cache, from: host) == .ready
@@ -30,13 +31,16 @@ extension ShadowMMU {
       depth < 4 ? nil : state.special.level4 ?? bareTable(.anywhere, tables, host),
       depth < 5 ? nil : state.special.level5 ?? bareTable(.anywhere, tables, host)
     )
-    let isComplete = pae != nil && (depth < 4 || level4 != nil) && (depth < 5 || level5 != nil)
-    guard isComplete else {
+    let isComplete = (depth < 4 || level4 != nil) && (depth < 5 || level5 != nil)
+    guard let pae, isComplete else {
       if let pae, state.special.pae == nil { host.freeTable(pae) }
       if let level4, state.special.level4 == nil { host.freeTable(level4) }
       if let level5, state.special.level5 == nil { host.freeTable(level5) }
       return false
     }
+    suit(pae, empty: 0, state, tables, host)
+    // Where one was made for another mode, it stands in for this root too.
+    if let dummy = state.special.dummy { suit(dummy, empty: 0, state, tables, host) }
     state.special.pae = pae
     state.special.level4 = level4 ?? state.special.level4
     state.special.level5 = level5 ?? state.special.level5
@@ -70,7 +74,7 @@ extension ShadowMMU {
     }
     switch configuration.specialRoots {
     case .localPages:
-      state.root = .local(makeLocal(at: state.rootRole.level, &state, tables))
+      state.root = .local(makeLocal(at: state.rootRole.level, &state, tables, process.host))
     case .tables:
       state.root = .tables
       for index in 0..<4 {
@@ -114,25 +118,28 @@ extension ShadowMMU {
     _ tables: borrowing PageTables
   ) {
     guard let table = state.special.pae else { return }
-    let word = page == .none ? 0 : entry(tables.arena[page].frame, state)
+    let word = page == .none ? 0 : entry(tables.arena[page].frame, state, tables)
     tables.memory.setEntry(word, at: table.address + UInt64(index) * 8)
   }
 
   /// An entry of a bare table: PDPTEs of PAE paging have no rights, entries that other modes walk
   /// have all.
-  private func entry(_ frame: HostFrame, _ state: borrowing ShadowState) -> UInt64 {
-    frame.number << 12 | (state.rootRole.depth >= 4 ? 0x27 : 1)
+  private func entry(
+    _ frame: HostFrame, _ state: borrowing ShadowState, _ tables: borrowing PageTables
+  ) -> UInt64 {
+    let encryption = Mutation.specialEntriesMissEncryption.isActive ? 0 : tables.encoding.encryption
+    return frame.number << 12 | encryption | (state.rootRole.depth >= 4 ? 0x27 : 1)
   }
 
   /// Lets the tables above the PDPTEs lead to them.
   private func linkUpper(_ state: borrowing ShadowState, _ tables: borrowing PageTables) {
     if state.rootRole.depth >= 4, let level4 = state.special.level4, let pae = state.special.pae {
-      tables.memory.setEntry(entry(pae, state), at: level4.address)
+      tables.memory.setEntry(entry(pae, state, tables), at: level4.address)
     }
     if state.rootRole.depth >= 5, let level5 = state.special.level5,
       let level4 = state.special.level4
     {
-      tables.memory.setEntry(entry(level4, state), at: level5.address)
+      tables.memory.setEntry(entry(level4, state, tables), at: level5.address)
     }
   }
 
@@ -147,8 +154,12 @@ extension ShadowMMU {
   }
 
   /// Gives the bare tables of a processor back that goes.
-  public func freeBareTables(_ state: inout ShadowState, _ host: borrowing HostMemory) {
+  public func freeBareTables(
+    _ state: inout ShadowState, _ tables: borrowing PageTables, _ host: borrowing HostMemory
+  ) {
     precondition(state.root == .none, "a processor that goes has given its roots back")
+    if let frame = state.special.pae { encryptAgain(frame, empty: 0, tables, host) }
+    if let frame = state.special.dummy { encryptAgain(frame, empty: 0, tables, host) }
     if let frame = state.special.pae { host.freeTable(frame) }
     if let frame = state.special.level4 { host.freeTable(frame) }
     if let frame = state.special.level5 { host.freeTable(frame) }
@@ -160,14 +171,19 @@ extension ShadowMMU {
 
   /// A shadow page of the processor's own: at level 3 or above, of no frame of the guest's.
   func makeLocal(
-    at level: Level, _ state: inout ShadowState, _ tables: borrowing PageTables
+    at level: Level, _ state: inout ShadowState, _ tables: borrowing PageTables,
+    _ host: borrowing HostMemory
   ) -> ShadowPageID {
     var role = state.rootRole
     role.depth = Int(level.depth)
     role.quadrant = 0
     role.isPassthrough = false
-    return tables.makeShadow(
+    let page = tables.makeShadow(
       from: &state.cache, GuestFrame(0), role, generation: generation, .local)
+    if level == state.rootRole.level {
+      suit(tables.arena[page].frame, empty: SPTE.nonpresent.raw, state, tables, host)
+    }
+    return page
   }
 
   /// Frees a special root of local pages: from the top down along entries 0, and at level 3 the
@@ -185,6 +201,7 @@ extension ShadowMMU {
         // Nobody walks it but this processor, which loads another root and flushes.
         drop(ShadowPlace(page, index), tables, slots, host).settle()
       }
+      encryptAgain(tables.arena[page].frame, empty: SPTE.nonpresent.raw, tables, host)
       tables.retire(page)
       guard let next else { return }
       page = next

@@ -192,10 +192,12 @@ extension ShadowMMU {
       pending.flush.add(drop(place, tables, slots, process.host))
       return
     }
+    let backing =
+      Mutation.syncEncryptsDevice.isActive ? .memory : tables.encoding.backing(of: old)
     let request = LeafRequest(
-      frame: old.frame, level: .page4K, rights: new.access,
+      frame: tables.encoding.frame(of: old), level: .page4K, rights: new.access,
       host: tables.encoding.isHostWritable(old) ? .writable : .readOnly, cause: .prefetch,
-      accessedDirty: .enabled, backing: .memory)
+      accessedDirty: .enabled, backing: backing)
     let entry = leaf(
       request, new.frame, in: space, old, for: .synchronization, tables, slots, process.host
     ).entry

@@ -10,13 +10,13 @@ import X86Paging
 /// The configuration in each room's own words.
 extension MachineConfiguration {
   var encoding: EntryEncoding {
-    if mmu == .shadow { return .shadow(physicalBits: physicalBits) }
+    if mmu == .shadow { return .shadow(physicalBits: physicalBits, encryptionBit: encryptionBit) }
     switch vendor {
     case .intel:
       return .ept(
         accessedDirty: accessedDirty == .present ? .present : .absent,
         executeOnly: executeOnly == .present ? .present : .absent, physicalBits: physicalBits)
-    case .amd: return .npt(physicalBits: physicalBits)
+    case .amd: return .npt(physicalBits: physicalBits, encryptionBit: encryptionBit)
     }
   }
 

@@ -7,6 +7,9 @@ public struct MachineConfiguration: Sendable {
   public var vendor = Vendor.intel
   /// The host's MAXPHYADDR, 32…52 bits.
   public var physicalBits = 46
+  /// The bit of a physical address that says that memory is encrypted (AMD's SME): from the host's
+  /// MAXPHYADDR, which is the reduced one then, to 51; `nil` on a host that encrypts none.
+  public var encryptionBit: Int?
   /// The MAXPHYADDR that the guest sees, 32…52 bits, at most the host's.
   public var guestPhysicalBits = 46
   /// Whether the guest's tables may map 1 GiB pages.

@@ -106,7 +106,8 @@ extension VirtualMachine {
       return .ept(eptp: frame | 6 | levels << 3 | accessedDirty)
     case .amd:
       return .npt(
-        ncr3: frame, levels: configuration.rootLevel == .level5 ? .five : .four)
+        ncr3: frame | tables.encoding.encryption,
+        levels: configuration.rootLevel == .level5 ? .five : .four)
     }
   }
 

@@ -206,12 +206,18 @@ extension VirtualMachine {
       return registers
     }
     registers.cr3 = root.address.raw | (identifies ? registers.cr3 & 0xFFF : 0)
+    // SAFETY: the processor is the caller's own.
     if unsafe processor.pointee.shadow.rootRole.depth == 3 {
       // An entry to the guest loads the PDPTE registers (SDM volume 3C, "Loading Page-Directory-
-      // Pointer-Table Entries").
+      // Pointer-Table Entries"; APM volume 2, "Legacy PAE Mode" of "VMRUN").
       for index in 0..<4 {
-        registers.pdptes[index] = tables.memory.entry(at: root.address + UInt64(index) * 8)
+        registers.pdptes[index] = unsafe processor.pointee.hardware.directoryPointer(
+          index, under: registers.cr3)
       }
+    } else {
+      // CR3 of PAE paging has 32 bits (KVM: `svm_load_mmu_pgd`).
+      let isForgotten = Mutation.rootPointerMissesEncryption.isActive
+      registers.cr3 |= isForgotten ? 0 : tables.encoding.encryption
     }
     return registers
   }
@@ -226,7 +232,7 @@ extension VirtualMachine {
   func endShadow(_ processor: UnsafeMutablePointer<VirtualProcessor>) {
     // SAFETY: the processor is initialised, and nobody runs a machine that ends.
     unsafe shadow.freeRoots(.all, &processor.pointee.shadow, tables, slots, process.host)
-    unsafe shadow.freeBareTables(&processor.pointee.shadow, process.host)
+    unsafe shadow.freeBareTables(&processor.pointee.shadow, tables, process.host)
     unsafe tables.drain(&processor.pointee.shadow.cache, to: process.host)
   }
 }

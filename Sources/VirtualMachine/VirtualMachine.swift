@@ -50,6 +50,14 @@ public import SubpageProtection
     precondition(1...4095 ~= configuration.processors, "a machine has 1 to 4095 processors")
     self.configuration = configuration
     let memory = process.host.memory
+    do throws(EncryptionBitError) {
+      try configuration.checkEncryption(memoryBytes: memory.byteCount)
+    } catch {
+      preconditionFailure("the encryption bit fits the host (MachineConfiguration.checkEncryption)")
+    }
+    let encryption = configuration.encryptionBit.map { bit in
+      MemoryEncryption(bit: bit, of: process.host)
+    }
     // SAFETY: a fresh allocation, freed in `deinit`.
     unsafe board = .allocate(capacity: 1)
     // SAFETY: one element, freed in `deinit`.
@@ -76,7 +84,7 @@ public import SubpageProtection
     unsafe processors = .allocate(capacity: configuration.processors)
     for index in 0..<configuration.processors {
       let hardware = Processor(
-        memory: memory, features: configuration.hardwareFeatures)
+        memory: memory, features: configuration.hardwareFeatures, encryption: encryption)
       // SAFETY: the index lies inside the allocation.
       unsafe (processors + index).initialize(to: VirtualProcessor(hardware: hardware))
     }

@@ -76,7 +76,7 @@ struct CorruptionTests {
     let upper = bench.machine.tables.arena[bench.table(of: 0x1000)].parentEntry
     let memory = bench.machine.tables.memory
     let sound = memory.entry(at: upper)
-    let page = bench.path(to: 0x2000).entry.frame.address.raw
+    let page = bench.path(to: 0x2000).target.address.raw
     memory.setEntry(sound & ~SPTELayout.frame.mask | page, at: upper)
     #expect(named(bench) == TableLinks.rule)
     memory.setEntry(sound, at: upper)
@@ -339,7 +339,7 @@ struct CorruptionTests {
   func mappings() throws {
     let bench = try InvariantBench()
     let records = bench.machine.process.host.records
-    let frame = bench.path(to: 0x1000).entry.frame
+    let frame = bench.path(to: 0x1000).target
     records.store(2, frame, 2)
     #expect(named(bench) == HostMappings.rule)
     records.store(1, frame, 2)
@@ -351,7 +351,7 @@ struct CorruptionTests {
     let bench = try InvariantBench()
     _ = bench.machine.process.lookUp(bench.small + 0x8000, for: .write, telling: Unnotified())
     let process = bench.machine.process.walk(bench.machine.process.root, bench.small + 0x8000)
-    let frame = bench.path(to: 0x1000).entry.frame
+    let frame = bench.path(to: 0x1000).target
     bench.machine.tables.memory.setEntry(process.entry.moved(to: frame).raw, at: process.place)
     #expect(named(bench) == HostMappings.rule)
     bench.machine.tables.memory.setEntry(process.entry.raw, at: process.place)

@@ -63,7 +63,7 @@ struct InvariantBench: ~Copyable {
     let root = machine.tables.arena[machine.root(of: 0)]
     let frame = GuestPhysical(address).frame
     var path = EntryPath(
-      in: machine.tables.memory, root: root.frame, level: root.role.level, space: .normal,
+      in: machine.tables, root: root.frame, level: root.role.level, space: .normal,
       frame: frame)
     while path.stepDown(towards: frame) {}
     return path

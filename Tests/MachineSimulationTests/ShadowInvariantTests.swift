@@ -36,7 +36,8 @@ struct ShadowInvariantTests {
     var (frame, level) = try #require(root)
     let memory = stage.machine.tables.memory
     while level > .page4K {
-      frame = SPTE(raw: memory.entry(at: frame.address)).frame
+      let entry = SPTE(raw: memory.entry(at: frame.address))
+      frame = stage.machine.tables.encoding.frame(of: entry)
       level = try #require(level.below)
     }
     return frame.address

@@ -65,7 +65,7 @@ struct TableExportTests {
     var addresses: [UInt64] = []
     let root = try #require(export.tables.first { $0.role.level == stage.settings.rootLevel })
     var path = EntryPath(
-      in: stage.machine.tables.memory, root: root.frame, level: root.role.level, space: .normal,
+      in: stage.machine.tables, root: root.frame, level: root.role.level, space: .normal,
       frame: GuestFrame(0))
     repeat {
       guard path.entry.isPresentLeaf(at: path.level) else { continue }
@@ -144,7 +144,7 @@ struct TableExportTests {
     let address: UInt64 = 0x40200000
     let root = try #require(export.tables.first { $0.role.level == stage.settings.rootLevel })
     var path = EntryPath(
-      in: stage.machine.tables.memory, root: root.frame, level: root.role.level, space: .normal,
+      in: stage.machine.tables, root: root.frame, level: root.role.level, space: .normal,
       frame: GuestPhysical(address).frame)
     try withFolder { folder in
       try export.write(stage.machine, to: folder.path)

@@ -189,12 +189,12 @@ struct EncodingTests {
     for encoding in [ept, npt] {
       let large = encoding.leaf(request(encoding, level: .page2M), replacing: .nonpresent)
       let part = encoding.part(index, of: large, at: .page2M)
-      #expect(part.frame == large.frame + UInt64(index))
+      #expect(encoding.frame(of: part) == encoding.frame(of: large) + UInt64(index))
       #expect(part.isLeaf(at: .page4K) && part.raw & SPTELayout.pageSize.mask == 0)
       #expect(encoding.rights(of: part) == encoding.rights(of: large))
       let huge = encoding.leaf(request(encoding, level: .page1G), replacing: .nonpresent)
       let middle = encoding.part(index, of: huge, at: .page1G)
-      #expect(middle.frame == huge.frame + UInt64(index) * 512)
+      #expect(encoding.frame(of: middle) == encoding.frame(of: huge) + UInt64(index) * 512)
       #expect(middle.isLeaf(at: .page2M))
     }
   }
@@ -204,7 +204,7 @@ struct EncodingTests {
     let use: AccessedDirtyUse = encoding.hasAccessedDirty ? .enabled : .disabled
     let entry = encoding.table(HostFrame(0x777), accessedDirty: use)
     #expect(entry.isPresentTable(at: .page2M))
-    #expect(entry.frame == HostFrame(0x777))
+    #expect(encoding.frame(of: entry) == HostFrame(0x777))
     #expect(encoding.rights(of: entry) == [.read, .write, .execute, .user])
   }
 }

@@ -144,7 +144,7 @@ struct StructureTests {
     let entry = encoding.table(bench.tables.arena[below].frame, accessedDirty: .enabled)
     memory.setEntry(entry.raw, at: bench.tables.arena[root].frame.address + 8)
     var path = EntryPath(
-      in: memory, root: bench.tables.arena[root].frame, level: .level4, space: .normal,
+      in: bench.tables, root: bench.tables.arena[root].frame, level: .level4, space: .normal,
       frame: GuestFrame(0))
     var visited: [(Level, GuestFrame)] = []
     repeat { visited.append((path.level, path.frame)) } while path.advance()

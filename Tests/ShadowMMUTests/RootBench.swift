@@ -16,8 +16,12 @@ struct RootBench: ~Copyable {
   var state = ShadowState()
   let counters = CounterRow()
 
-  init(_ design: MachineConfiguration.SpecialRootKind, host: UInt64 = 1 << 30) throws {
+  init(
+    _ design: MachineConfiguration.SpecialRootKind, host: UInt64 = 1 << 30,
+    changing change: (inout MachineConfiguration) -> Void = { _ in }
+  ) throws {
     var configuration = MachineConfiguration()
+    change(&configuration)
     configuration.mmu = .shadow
     configuration.specialRoots = design
     bench = try Bench(configuration, slot: 32 << 20, backing: .page4K, host: host)
@@ -79,7 +83,8 @@ struct RootBench: ~Copyable {
   /// Gives everything back, as a processor that goes.
   mutating func end() {
     free(.all)
-    bench.machine.shadow.freeBareTables(&state, bench.machine.process.host)
+    bench.machine.shadow.freeBareTables(
+      &state, bench.machine.tables, bench.machine.process.host)
     bench.machine.tables.drain(&state.cache, to: bench.machine.process.host)
   }
 
@@ -106,7 +111,17 @@ struct RootBench: ~Copyable {
   }
 
   /// The frame that an entry points to.
-  func target(_ word: UInt64) -> HostFrame { HostFrame((word & 0x000F_FFFF_FFFF_F000) >> 12) }
+  func target(_ word: UInt64) -> HostFrame {
+    bench.machine.tables.encoding.frame(of: SPTE(raw: word))
+  }
+
+  /// Whether a table was taken out of encryption.
+  func isClear(_ frame: HostFrame) -> Bool {
+    bench.machine.process.host.records.isDecrypted(frame)
+  }
+
+  /// How many were.
+  var clearFrames: Int { bench.machine.process.host.clearFrames }
 
   /// The row of the page that lies in the frame that an entry points to.
   func row(_ word: UInt64) -> ShadowPage {

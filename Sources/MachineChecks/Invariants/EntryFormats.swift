@@ -38,6 +38,7 @@ public struct EntryFormats: EntryInvariant {
     let lowest = seen.isLeaf ? 12 + 9 * (Int(seen.level.depth) - 1) : 12
     let highest = Int(encoding.physicalBits) - 1
     var bits: UInt64 = highest < lowest ? 0 : Field(lowest...highest).mask
+    bits |= encoding.encryption
     let isLarge = seen.isLeaf && seen.level > .page4K
     if isLarge { bits |= SPTELayout.pageSize.mask }
     if seen.level > .page1G && isLarge { return 0 }

@@ -30,7 +30,7 @@ public struct EntryStates: EntryInvariant {
       if entry.raw & kept != 0 { return broken(by: seen, "a processor's mark without A/D bits") }
     }
     guard seen.isLeaf else {
-      let meant = encoding.table(entry.frame, accessedDirty: seen.table.role.accessedDirty)
+      let meant = encoding.table(seen.target, accessedDirty: seen.table.role.accessedDirty)
       return entry == meant ? nil : broken(by: seen, "a table entry is \(hex(meant.raw))")
     }
     if entry.isWritable && !encoding.isMMUWritable(entry) {

@@ -18,7 +18,7 @@ public struct LeafTargets: EntryInvariant {
     guard seen.isLeaf else { return nil }
     guard seen.slot != nil else { return broken(by: seen, "no memslot is there") }
     guard let mapping = seen.mapping else { return broken(by: seen, "the host has no page") }
-    return mapping.page.frame == seen.entry.frame
+    return mapping.page.frame == seen.target
       ? nil : broken(by: seen, "the host has frame \(hex(mapping.page.frame.number))")
   }
 }

@@ -8,9 +8,13 @@ public struct MachineRemains: Sendable {
   /// The rule as a sentence.
   public static let rule = "a machine that ends gives every frame back"
   private let before: [UInt64]
+  private let clearBefore: Int
 
   /// Remembers what a host has in use before the machine is made.
-  public init(_ host: borrowing HostMemory) { before = Self.accounts(of: host) }
+  public init(_ host: borrowing HostMemory) {
+    before = Self.accounts(of: host)
+    clearBefore = host.clearFrames
+  }
 
   /// Compares after the machine has ended; the first violation, if any.
   ///
@@ -21,7 +25,8 @@ public struct MachineRemains: Sendable {
       return Violation(
         Self.rule, found: "\(after[index]) frames are \(kind), \(before[index]) were before")
     }
-    return nil
+    return host.clearFrames == clearBefore
+      ? nil : Violation(Self.rule, found: "\(host.clearFrames) tables were left in the clear")
   }
 
   private static let kinds: [FrameKind] = [

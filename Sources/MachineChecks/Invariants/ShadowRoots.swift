@@ -94,7 +94,8 @@ public enum ShadowRoots {
           let word = machine.tables.memory.entry(at: table.address + UInt64(index) * 8)
           let page = state.special.pages[index]
           let meant = page == .none ? nil : machine.tables.arena[page].frame
-          let found = word & 1 == 1 ? HostFrame((word & 0x000F_FFFF_FFFF_F000) >> 12) : nil
+          let target = machine.tables.encoding.frame(of: SPTE(raw: word))
+          let found = word & 1 == 1 ? target : nil
           if found != meant { return "has PDPTE \(index) lead elsewhere than to its page" }
         }
         return nil

@@ -111,10 +111,11 @@ public struct ShadowTables {
     guard
       let page = machine.process.lookUpMapped(slot.hostAddress(of: frame), for: .read)
     else { return "maps frame \(hex(frame.number)), which the host does not have" }
-    if page.frame != entry.frame {
-      return "maps host frame \(hex(entry.frame.number)), the host has \(hex(page.frame.number))"
-    }
     let encoding = machine.tables.encoding
+    let mapped = encoding.frame(of: entry)
+    if page.frame != mapped {
+      return "maps host frame \(hex(mapped.number)), the host has \(hex(page.frame.number))"
+    }
     if entry.isWritable && !encoding.isMMUWritable(entry)
       || encoding.isMMUWritable(entry) && !encoding.isHostWritable(entry)
     {

@@ -69,7 +69,7 @@ public enum ShadowTranslations {
         guard entry.isPresentLeaf(at: row.role.level) else { continue }
         pages.insert(
           Page(
-            frame: entry.frame.number, depth: UInt8(row.role.depth),
+            frame: machine.tables.encoding.frame(of: entry).number, depth: UInt8(row.role.depth),
             isWritable: entry.isWritable))
       }
     }

@@ -17,6 +17,8 @@ public struct SeenEntry: Sendable {
   public internal(set) var address = HostPhysical(0)
   /// The first frame that it covers.
   public internal(set) var frame = GuestFrame(0)
+  /// The host frame that it maps or points to.
+  public internal(set) var target = HostFrame(0)
   /// The table that it points to, if that table's row agrees that it does.
   public internal(set) var child: ShadowPageID?
   /// The memslot that holds the frame.
@@ -103,6 +105,7 @@ struct TableScan<Rule: EntryInvariant> {
       seen.address = table.frame.address + UInt64(index) * 8
       seen.entry = SPTE(raw: machine.tables.memory.entry(at: seen.address))
       seen.frame = table.guestFrame + UInt64(index) * seen.level.frameCount
+      seen.target = machine.tables.encoding.frame(of: seen.entry)
       seen.child = Self.child(of: seen, machine)
       seen.slot = nil
       seen.mapping = nil
@@ -129,13 +132,13 @@ struct TableScan<Rule: EntryInvariant> {
     of seen: SeenEntry, _ machine: borrowing VirtualMachine
   ) -> ShadowPageID? {
     let host = machine.tables.memory
-    guard seen.entry.isPresentTable(at: seen.level), host.contains(seen.entry.frame),
-      machine.process.host.records.kind(of: seen.entry.frame) == .table,
-      let id = machine.tables.arena.row(machine.process.host.owner(of: seen.entry.frame))
+    guard seen.entry.isPresentTable(at: seen.level), host.contains(seen.target),
+      machine.process.host.records.kind(of: seen.target) == .table,
+      let id = machine.tables.arena.row(machine.process.host.owner(of: seen.target))
     else { return nil }
     let row = machine.tables.arena[id]
     let agrees =
-      row.state == .live && row.frame == seen.entry.frame && row.parentEntry == seen.address
+      row.state == .live && row.frame == seen.target && row.parentEntry == seen.address
       && row.role.level == seen.level.below && row.guestFrame == seen.frame
     return agrees ? id : nil
   }

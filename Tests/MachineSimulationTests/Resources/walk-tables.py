@@ -6,7 +6,8 @@ usage: walk-tables.py FOLDER PROCESSOR < ADDRESSES
 Prints for each guest-physical address (each linear one, of CR3) the host-physical one, rights and
 page size, or why not. EPT: SDM volume 3C, "EPT Translation Mechanism". NPT: APM volume 2, "Nested
 Paging". CR3: SDM volume 3A, "4-Level Paging", where r is the user's right; of three levels "PAE
-Paging", whose top entries have no rights.
+Paging", whose top entries have no rights. On a host that encrypts its memory one bit says so (APM
+volume 2, "Secure Memory Encryption") and is no part of an address.
 """
 import json
 import pathlib
@@ -22,6 +23,8 @@ frames = (folder / "frames.bin").read_bytes()
 pointer = int(root["value"], 16)
 is_ept = root["register"] == "eptp"
 levels = (pointer >> 3 & 7) + 1 if is_ept else root["levels"]
+encryption = 0 if root["encryption_bit"] is None else 1 << root["encryption_bit"]
+ADDRESS &= ~encryption
 beyond = ADDRESS & -(1 << root["physical_bits"])
 
 
