@@ -17,10 +17,10 @@ struct Compare: ParsableCommand {
         penumbra compare kernel.elf --modes shadow,ept-2m
         penumbra compare kernel.elf --modes shadow,shadow-local --check --format json
 
-      Modes: shadow, shadow-4k, shadow-local (special roots out of shadow pages), ept-4k, ept-2m,
-      ept-1g, npt-4k, npt-2m, npt-1g. The size is the largest page by which the host backs guest \
-      memory: 2m where a mode does not say. The guest sees the same processor everywhere, Intel's
-      without protection keys.
+      Modes: shadow, shadow-4k, shadow-local (special roots out of shadow pages), ept-4k, \
+      ept-2m, ept-1g, npt-4k, npt-2m, npt-1g. The size is the largest page by which the host \
+      backs guest memory: 2m where a mode does not say. The guest sees the same processor \
+      everywhere, Intel's without protection keys.
 
       Exits are those that KVM takes: under shadow paging also MOV to CR3 and INVLPG. Faults are \
       EPT violations and misconfigurations, nested page faults, or page faults. References are \

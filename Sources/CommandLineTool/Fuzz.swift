@@ -18,6 +18,7 @@ struct Fuzz: ParsableCommand {
 
         penumbra fuzz --seed 1 --runs 100
         penumbra fuzz --time 600 --corpus corpus
+        penumbra fuzz --time 900 --focus shadow
 
       Exit status 1 when something was found. Made for the release build \
       (swift run -c release penumbra fuzz).

@@ -7,12 +7,13 @@ struct Play: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Play scenarios: what happens to a machine, and what must come of it.",
     discussion: """
-      Takes scenario files, and folders of them. Prints one line a scenario; for one that fails,
-      the step, what was expected, what came, and the trip of the access, stop by stop. Exit
+      Takes scenario files, and folders of them. Prints one line a scenario; for one that fails, \
+      the step, what was expected, what came, and the trip of the access, stop by stop. Exit \
       status 1 when one fails, 2 when a file is no scenario.
 
         penumbra play Scenarios
         penumbra play --explain Scenarios/guest-walks/four-levels.yaml
+        penumbra play --explain Scenarios/sub-pages/one-sub-page.yaml
 
       The language is described in the documentation, on the page "Scenarios".
       """)

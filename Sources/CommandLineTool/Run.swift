@@ -8,17 +8,23 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Boot a guest program on the MMU; with no image, the demonstration guest.",
     discussion: """
-      Everything the guest fetches, reads or writes is translated by tables that the MMU builds, and
-      its bytes lie scattered over host frames. The guest's serial port and debug console go to
-      standard output, everything that Penumbra says to standard error.
+      Everything the guest fetches, reads or writes is translated by tables that the MMU builds, \
+      and its bytes lie scattered over host frames. The guest's serial port and debug console go \
+      to standard output, everything that Penumbra says to standard error.
 
         penumbra run
         penumbra run kernel.elf --vendor amd --levels 5 --backing 4k --stats
         penumbra run kernel.elf --append "test=1" --events trace.txt
+        penumbra run kernel.elf --mmu shadow --check
+        penumbra run kernel.elf --protect 0x10e080:128 --protect vault
 
-      Exit status: the guest's own, (value << 1) | 1 for a write to port 0xF4 and 0 for HLT with
-      interrupts off; 2 for a bad image, 118 for a violation under --check, 120 for a triple fault,
-      122 when a limit was reached, 116 for a write that --protect-action stop refused.
+      Under --mmu shadow the MMU's tables take the place of the guest's own, and are as deep as \
+      those. --protect refuses writes by sub-pages of 128 bytes (with --mmu direct and --vendor \
+      intel); writes to the same sub-pages beside the bytes are counted, not reported.
+
+      Exit status: the guest's own, (value << 1) | 1 for a write to port 0xF4 and 0 for HLT with \
+      interrupts off; 2 for a bad image, 118 for a violation under --check, 120 for a triple \
+      fault, 122 when a limit was reached, 116 for a write that --protect-action stop refused.
       """)
 
   @Argument(

@@ -16,8 +16,8 @@ struct Tables: ParsableCommand {
         roots.json   of each processor: EPTP, nCR3 or CR3, SPPTP, levels, vendor, MAXPHYADDR, and
                      the encryption bit, which is no part of an address
 
-      Kinds: direct (EPT, NPT, or linear addresses as they are), shadow (in the place of a table
-      of the guest's), bare (a processor's own part of a special root), spp. Under shadow paging
+      Kinds: direct (EPT, NPT, or linear addresses as they are), shadow (in the place of a table \
+      of the guest's), bare (a processor's own part of a special root), spp. Under shadow paging \
       the processor runs with CR0.WP and EFER.NXE, and a root of level 3 is PAE paging's.
 
         penumbra tables --after Scenarios/faults/large-pages.yaml

@@ -7,14 +7,16 @@ struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Compare the MMU's rules with the hardware model's, case by case.",
     discussion: """
-      Goes through whole spaces of cases: the entries of a mapping, the control bits, protection
-      keys, kinds of access, privileges and classes of MAXPHYADDR. Compared are the outcome, the
-      error code, the address, what else is permitted, and the accessed and dirty bits afterwards.
-      Prints for each format the number of cases, the time in seconds, and the first disagreement
-      explained. Exit status 1 when there is one.
+      Goes through whole spaces of cases: the entries of a mapping, the control bits, protection \
+      keys, kinds of access, privileges and classes of MAXPHYADDR; under spp the tables of \
+      sub-page write permissions. Compared are the outcome, the error code, the address, what \
+      else is permitted, and the accessed and dirty bits afterwards. Prints for each format the \
+      number of cases, the time in seconds, and the first disagreement explained. Exit status 1 \
+      when there is one.
 
         penumbra verify
         penumbra verify --only 4-level --break smep
+        penumbra verify --only spp --break spp-odd-bits
 
       Made for the release build (swift run -c release penumbra verify).
       """)

@@ -50,7 +50,8 @@ extension Stage {
       let entry = machine.tables.subpageEntry(table, here, of: address.frame)
       way.append(
         SubpageEntryView(
-          raw: entry.raw, level: here, access: here == .page4K ? entry.access.rawValue : 0))
+          place: table.address + UInt64(address.frame.index(at: here)) * 8, raw: entry.raw,
+          level: here, access: here == .page4K ? entry.access.rawValue : 0))
       guard here > .page4K, entry.isValid else { break }
       table = entry.frame
       level = here.below

@@ -33,6 +33,8 @@ public struct SubpageStep: Hashable, Sendable {
 
 /// An entry of the sub-page-permission tables, decoded.
 public struct SubpageEntryView: Hashable, Sendable {
+  /// Where it lies.
+  public var place: HostPhysical
   /// The bits.
   public var raw: UInt64
   /// The level of its table.

@@ -55,7 +55,7 @@ public struct TableTree {
     case .permissions(let frame, let access):
       text.append(repeating: 0x20, times: 4 + 2 * Int(root.depth - Level.page4K.depth))
       text.appendPrefixedHex(frame.address.raw)
-      text.append("  sub-pages ")
+      text.append("  writable sub-pages ")
       text.appendPrefixedHex(UInt64(access.rawValue))
       text.endLine()
     }

@@ -190,11 +190,13 @@ enum Trip {
     for entry in stage.subpageWay(to: address, space) {
       let words: String
       if entry.level == .page4K {
-        words = "permits \(hex(UInt64(entry.access)))"
+        words = "permits writes to sub-pages \(hex(UInt64(entry.access)))"
       } else {
-        words = entry.raw & 1 == 1 ? "table \(hex(entry.raw >> 12))" : "not valid: a miss"
+        words = entry.raw & 1 == 1 ? "table \(hex(entry.raw & ~0xFFF))" : "not valid: a miss"
       }
-      lines.append("SPPT level \(entry.level.depth) reads \(hex(entry.raw)) \(words)")
+      lines.append(
+        "SPPT level \(entry.level.depth) at \(hex(entry.place.raw)) reads \(hex(entry.raw)) "
+          + words)
     }
     return lines
   }

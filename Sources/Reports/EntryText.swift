@@ -32,6 +32,7 @@ public struct EntryText: Sendable {
     text.append(": ")
     if format.family == .ept {
       appendEPTBits(entry, to: &text)
+      if depth == 1 && EPTEntryLayout.subpageWrites.isSet(in: entry) { text.append(" sub-pages") }
     } else {
       appendGuestBits(entry, to: &text)
     }

@@ -106,12 +106,16 @@ public enum EPTEntryLayout {
   public static let dirty = Field(bit: 9)
   /// The frame of a table or a page.
   public static let frame = Field(12...51)
+  /// Sub-pages judge the writes to a 4 KiB page that the entries do not permit, where that is
+  /// switched on.
+  public static let subpageWrites = Field(bit: 61)
   /// Violations cause exits, never virtualization exceptions.
   public static let suppressVE = Field(bit: 63)
 
   /// The fields of an entry.
   public static let all = [
-    read, write, execute, memoryType, ignorePAT, pageSize, accessed, dirty, frame, suppressVE,
+    read, write, execute, memoryType, ignorePAT, pageSize, accessed, dirty, frame, subpageWrites,
+    suppressVE,
   ]
 }
 

@@ -105,10 +105,11 @@ struct TablesTests {
     let lines = result.lines.map { $0.drop { $0 == " " } }
     let start = try #require(lines.firstIndex { $0.hasPrefix("SPPTP 0x") })
     let rest = lines[start...]
-    #expect(rest.contains("0x5000  sub-pages 0x3") && rest.contains("0x6000  sub-pages 0xffff0000"))
+    #expect(rest.contains("0x5000  writable sub-pages 0x3"))
+    #expect(rest.contains("0x6000  writable sub-pages 0xffff0000"))
     // The block that changed is set aside, with what it said before.
     #expect(rest.contains { $0.hasSuffix("from 0x400000, set aside") })
-    #expect(rest.contains("0x400000  sub-pages 0x0"))
+    #expect(rest.contains("0x400000  writable sub-pages 0x0"))
     let json = try run(text, ["--format", "json"])
     #expect(json.output.contains("\"gpa\":\"0x6000\",\"subpages\":\"0xffff0000\"}"))
   }
