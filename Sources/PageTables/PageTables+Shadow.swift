@@ -192,10 +192,20 @@ extension PageTables {
     of frame: GuestFrame, _ level: Level, _ row: MapRow, _ host: borrowing HostMemory
   ) -> PendingFlush {
     var owed = PendingFlush()
-    while let address = maps.lists.first(of: maps.leaves(row, frame, level)) {
-      owed.add(change(place(at: address, host), to: .nonpresent, nil, rows: row, nil, host))
-    }
+    while let more = dropFirstLeaf(of: frame, level, row, host) { owed.add(more) }
     return owed
+  }
+
+  /// Takes away one leaf of `level` that maps a frame, whose slot's row is `row`; `nil` when there
+  /// is none.
+  public func dropFirstLeaf(
+    of frame: GuestFrame, _ level: Level, _ row: MapRow, _ host: borrowing HostMemory
+  ) -> PendingFlush? {
+    guard let address = maps.lists.first(of: maps.leaves(row, frame, level)) else { return nil }
+    let place = place(at: address, host)
+    precondition(
+      entry(at: place).isPresentLeaf(at: level), "an entry that a reverse map names is a leaf")
+    return change(place, to: .nonpresent, nil, rows: row, nil, host)
   }
 
   private func link(

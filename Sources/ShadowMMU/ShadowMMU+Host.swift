@@ -20,12 +20,8 @@ extension ShadowMMU {
       var walk = RegionWalk(frames, Level(depth))
       while let frame = walk.next() {
         let start = max(frame, slot.baseFrame)
-        while let address = tables.maps.lists.first(
-          of: tables.maps.leaves(row, start, Level(depth)))
-        {
-          owed.add(
-            tables.change(
-              tables.place(at: address, host), to: .nonpresent, nil, rows: row, nil, host))
+        while let more = tables.dropFirstLeaf(of: start, Level(depth), row, host) {
+          owed.add(more)
           if Mutation.hostTakesOneLeafOfEach.isActive { break }
         }
       }

@@ -59,7 +59,9 @@ extension ShadowMMU {
     _ slots: borrowing GuestMemory, _ host: borrowing HostMemory
   ) {
     while let address = tables.maps.lists.first(of: tables.shadow[id].parents) {
-      pending.flush.add(drop(tables.place(at: address, host), tables, slots, host))
+      let place = tables.place(at: address, host)
+      precondition(tables.child(at: place, host) == id, "a recorded parent leads to its table")
+      pending.flush.add(drop(place, tables, slots, host))
     }
   }
 

@@ -107,7 +107,9 @@ private struct RootStorm: ~Copyable {
       one.bench.machine.slots, one.bench.machine.process)
   }
 
-  /// An address behind entries that are in use. Special roots translate 4 GiB.
+  /// An address behind entries that are in use.
+  ///
+  /// Special roots translate 4 GiB.
   private mutating func address() -> UInt64 {
     var address = UInt64(chance.below(0x1000))
     let indices = [0, 0, 0, 1, 2, 3, 511] as [UInt64]
