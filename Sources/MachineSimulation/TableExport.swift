@@ -284,7 +284,7 @@ extension TableExport.Root {
 
   /// What the register holds; of CR3, the table's address alone, and whether it is encrypted where
   /// there is room to say so.
-  var value: UInt64 {
+  public var value: UInt64 {
     switch dimension {
     case .none: level > .page1G ? table.raw | encryption : table.raw
     case .ept(let eptp): eptp

@@ -116,6 +116,37 @@ struct ReaderTests {
     #expect(written.steps.map(\.operation) == scenario.steps.map(\.operation))
   }
 
+  @Test("a machine with an encryption bit is written as it was read")
+  func encryptedMachines() throws {
+    let text = """
+      name: n
+      machine: {vendor: amd, phys-bits: 43, encryption-bit: 47}
+      steps: []
+      """
+    let scenario = try ScenarioReader.read(text, file: "f.yaml")
+    #expect(scenario.machine.encryptionBit == 47)
+    let written = try ScenarioReader.read(ScenarioWriter.text(of: scenario), file: "f.yaml")
+    #expect(written.machine == scenario.machine)
+  }
+
+  @Test(
+    "an encryption bit that the host cannot have is a mistake at its line",
+    arguments: [
+      ("encryption-bit: 47", "a host of AMD's"),
+      ("vendor: amd\n  phys-bits: 48\n  encryption-bit: 47", "a bit from MAXPHYADDR (48) on"),
+      ("vendor: amd\n  encryption-bit: 52", "a number from 32 to 51"),
+      ("vendor: amd\n  encryption-bit: 31", "a number from 32 to 51"),
+      (
+        "vendor: amd\n  phys-bits: 32\n  host-memory: 8GiB\n  encryption-bit: 32",
+        "a bit above the host's 8589934592 bytes"
+      ),
+    ])
+  func impossibleEncryption(lines: String, expected: String) {
+    let problem = reason("name: n\nmachine:\n  \(lines)\nsteps: []\n")
+    #expect(problem?.line == 2 + lines.split(separator: "\n").count)
+    #expect(problem?.message.contains("\(expected) was expected") == true, "\(problem as Any)")
+  }
+
   @Test("a machine with sub-page protection is written as it was read")
   func subpageMachines() throws {
     let text = """

@@ -86,7 +86,11 @@ struct TableExportTests {
     features.physicalBits = UInt64(stage.settings.physicalBits)
     features.translationSets = 0
     features.keepsWalks = false
-    var hardware = Processor(memory: stage.machine.tables.memory, features: features)
+    let encryption = stage.settings.encryptionBit.map { bit in
+      MemoryEncryption(bit: bit, of: stage.machine.process.host)
+    }
+    var hardware = Processor(
+      memory: stage.machine.tables.memory, features: features, encryption: encryption)
     var rights = ""
     var place: Translation?
     for (kind, letter) in [(AccessKind.read, "r"), (.write, "w"), (.fetch, "x")] {
@@ -173,11 +177,14 @@ struct TableExportTests {
   }
 
   /// A machine under shadow paging whose guest has pages with every right, of two sizes.
-  private func shadowStage(long: Bool, _ design: String) throws -> Stage {
+  private func shadowStage(
+    long: Bool, _ design: String, _ encryption: Int?
+  ) throws -> Stage {
     // Directory and table entries of 8 bytes, or of 4.
     let word = long ? "u64" : "u32"
     var text = """
       name: pages of a guest
+      machine: {\(encryption.map { "vendor: amd, phys-bits: 43, encryption-bit: \($0)" } ?? "")}
       vm: {mmu: shadow, vcpus: 2, special-roots: \(design)}
       steps:
         - memslot: {id: 0, gpa: 0, size: 16MiB}
@@ -212,9 +219,9 @@ struct TableExportTests {
 
   @Test(
     "of shadow paging are walked to the same answers from CR3", arguments: [false, true],
-    ["tables", "local-pages"])
-  func shadow(long: Bool, design: String) throws {
-    let stage = try shadowStage(long: long, design)
+    [("tables", nil), ("local-pages", nil), ("tables", 47), ("local-pages", 51)] as [Design])
+  func shadow(long: Bool, design: Design) throws {
+    let stage = try shadowStage(long: long, design.name, design.encryptionBit)
     let export = TableExport(stage.machine)
     #expect(export.roots.map(\.level.depth) == (long ? [4, 4] : [3, 3]))
     let bare = export.tables.filter { $0.kind == .bare }
@@ -238,6 +245,9 @@ struct TableExportTests {
     }
   }
 
+  /// A design of special roots, and the host's encryption bit.
+  typealias Design = (name: String, encryptionBit: Int?)
+
   /// What the hardware model makes of a linear address.
   private func shadowAnswer(
     _ address: UInt64, _ stage: Stage, _ root: TableExport.Root
@@ -246,15 +256,18 @@ struct TableExportTests {
     features.physicalBits = UInt64(stage.settings.physicalBits)
     features.translationSets = 0
     features.keepsWalks = false
-    var hardware = Processor(memory: stage.machine.tables.memory, features: features)
+    let encryption = stage.settings.encryptionBit.map { bit in
+      MemoryEncryption(bit: bit, of: stage.machine.process.host)
+    }
+    var hardware = Processor(
+      memory: stage.machine.tables.memory, features: features, encryption: encryption)
     var registers = ControlRegisters()
     registers.cr0 = 1 << 31 | 1 << 16 | 1
     registers.cr4 = 1 << 5
     registers.efer = root.level == .page1G ? 1 << 11 : 1 << 11 | 1 << 10 | 1 << 8
-    registers.cr3 = root.table.raw
+    registers.cr3 = root.value
     for index in 0..<4 {
-      registers.pdptes[index] = stage.machine.tables.memory.entry(
-        at: root.table + UInt64(index) * 8)
+      registers.pdptes[index] = hardware.directoryPointer(index, under: registers.cr3)
     }
     guard root.level > .page1G || address < 1 << 32 else { return "absent" }
     var rights = ""

@@ -207,4 +207,55 @@ struct EncodingTests {
     #expect(encoding.frame(of: entry) == HostFrame(0x777))
     #expect(encoding.rights(of: entry) == [.read, .write, .execute, .user])
   }
+
+  @Test(
+    "an encryption bit is in what leads to memory and in nothing else", arguments: 32...51)
+  func encryption(bit: Int) {
+    for physicalBits in 32...bit {
+      for encoding in [
+        EntryEncoding.npt(physicalBits: physicalBits, encryptionBit: bit),
+        .shadow(physicalBits: physicalBits, encryptionBit: bit),
+      ] {
+        let mask: UInt64 = 1 << UInt64(bit)
+        let last = HostFrame(1 << UInt64(physicalBits - 12) - 1)
+        var wanted = request(encoding)
+        wanted.frame = last
+        let leaf = encoding.leaf(wanted, replacing: .nonpresent)
+        #expect(leaf.raw & mask != 0 && encoding.frame(of: leaf) == last)
+        #expect(encoding.backing(of: leaf) == .memory)
+        wanted.backing = .device
+        let device = encoding.leaf(wanted, replacing: .nonpresent)
+        #expect(device.raw == leaf.raw & ~mask && encoding.frame(of: device) == last)
+        #expect(encoding.backing(of: device) == .device)
+        let table = encoding.table(last, accessedDirty: .enabled)
+        #expect(table.raw & mask != 0 && encoding.frame(of: table) == last)
+        let pointer = encoding.directoryPointer(last)
+        #expect(pointer.raw == last.address.raw | mask | 0x801)
+        guard encoding.cachesMMIO else {
+          // The only bit that would be left is the encryption bit.
+          #expect(bit == 51 && physicalBits == 51)
+          continue
+        }
+        let frame = GuestFrame(last.number)
+        let mark = encoding.mmio(frame, .all, generation: 0x5_5555)
+        #expect(mark.raw & mask == 0 && encoding.isMMIO(mark) && !encoding.isMMIO(leaf))
+        #expect(encoding.mmioFrame(of: mark) == frame)
+        #expect(encoding.mmioGeneration(of: mark) == 0x5_5555)
+        // A reserved bit makes processors fault.
+        let reserved = ~0 << UInt64(physicalBits) & SPTELayout.frame.mask & ~mask
+        #expect(mark.raw & reserved != 0)
+      }
+    }
+  }
+
+  @Test("the parts of an encrypted large page are encrypted")
+  func encryptedParts() {
+    let encoding = EntryEncoding.npt(physicalBits: 43, encryptionBit: 47)
+    let large = encoding.leaf(request(encoding, level: .page2M), replacing: .nonpresent)
+    for index in 0..<512 {
+      let part = encoding.part(index, of: large, at: .page2M)
+      #expect(part.raw >> 47 & 1 == 1)
+      #expect(encoding.frame(of: part) == encoding.frame(of: large) + UInt64(index))
+    }
+  }
 }

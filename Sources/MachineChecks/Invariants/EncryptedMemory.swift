@@ -31,6 +31,13 @@ public enum EncryptedMemory {
     inTables encryption: MemoryEncryption, _ clear: inout Int,
     _ machine: borrowing VirtualMachine
   ) -> String? {
+    var roots: Set<HostFrame> = []
+    if machine.configuration.mmu == .shadow {
+      for processor in 0..<machine.configuration.processors {
+        guard let root = machine.shadowRoot(of: processor), root.level == .page1G else { continue }
+        roots.insert(root.frame)
+      }
+    }
     var number: UInt32 = 1
     while let id = machine.tables.arena.row(number) {
       number += 1
@@ -38,7 +45,7 @@ public enum EncryptedMemory {
       if row.state == .free { continue }
       let isClear = !encryption.isEncrypted(row.frame)
       if isClear { clear += 1 }
-      if isClear && (row.state != .live || row.role.depth != 3) {
+      if isClear && (row.state != .live || !roots.contains(row.frame)) {
         return "table \(id.number), \(row.state), of level \(row.role.depth) is in the clear"
       }
       guard row.state == .live, !row.role.isSubpageTable else { continue }
