@@ -124,7 +124,8 @@ public final class Stage {
       defer { log.removeAll() }
       return .tracepoints(log.lines(settings.vendor == .intel ? .intel : .amd))
     case .tableEntry(let address, let level, let space):
-      return entry(at: address, level, space)
+      // Tables in the place of the guest's own are asked by linear address.
+      return settings.mmu == .shadow ? .error("EINVAL") : entry(at: address, level, space)
     case .shadowEntry(let processor, let address, let level):
       return shadowEntry(of: processor, at: address, level)
     case .subpageEntry(let address, let level, let space):
