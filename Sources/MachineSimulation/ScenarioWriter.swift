@@ -147,7 +147,8 @@ public enum ScenarioWriter {
     case .tableEntry(let address, let level, let space):
       "table-entry: "
         + fields(
-          [("gpa", hex(address.raw))] + (level.map { [("level", "\($0.depth)")] } ?? [])
+          [("root", "direct"), ("gpa", hex(address.raw))]
+            + (level.map { [("level", "\($0.depth)")] } ?? [])
             + (space == .normal ? [] : [("address-space", "1")]))
     case .shadowEntry(let processor, let address, let level):
       "table-entry: "
