@@ -15,7 +15,7 @@ public import PagingUnits
 /// - reads all ones where a guest's tables point outside memory, as an open bus does, and traps for
 ///   nothing that a guest can write;
 /// - reads all ones where a pointer to a table says that it is encrypted and it is not, or the
-/// other   way round, and gives an address outside memory where a leaf does.
+///   other way round, and gives an address outside memory where a leaf does.
 public struct Processor: ~Copyable {
   let memory: PhysicalMemory
   /// How memory is encrypted; `nil` where it is not, and then no bit says so.
