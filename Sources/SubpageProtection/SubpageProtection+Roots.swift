@@ -14,14 +14,16 @@ extension SubpageProtection {
   /// A new root has two references: the caller's, and the MMU's own, which goes when the root has
   /// been invalidated. The caller's cache is topped up.
   ///
-  /// * `generation`: that of the direct tables, with which the root becomes obsolete.
+  /// * `generation`: that of the direct tables, with which the root becomes obsolete; asked under
+  ///   the MMU lock, so that none is made just when it has passed.
   public func root(
-    of space: AddressSpace, generation: UInt8, _ tables: borrowing PageTables,
+    of space: AddressSpace, generation: @autoclosure () -> UInt8, _ tables: borrowing PageTables,
     _ cache: inout TableCache
   ) -> ShadowPageID {
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     let role = ShadowPageRole.subpageRoot(of: space)
+    let generation = generation()
     let (found, _) = tables.arena.find(GuestFrame(0), role, generation: generation)
     if let found {
       if !Mutation.subpageRootNotReferenced.isActive {

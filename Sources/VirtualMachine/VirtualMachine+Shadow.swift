@@ -50,7 +50,7 @@ extension VirtualMachine {
   }
 
   /// The address as far as the guest's mode translates it.
-  private func linear(_ address: GuestVirtual, _ number: Int) -> GuestVirtual {
+  func linear(_ address: GuestVirtual, _ number: Int) -> GuestVirtual {
     // SAFETY: the processor is the caller's own.
     unsafe processor(number).pointee.shadow.rules.addressBits > 32
       ? address : GuestVirtual(address.raw & 0xFFFF_FFFF)

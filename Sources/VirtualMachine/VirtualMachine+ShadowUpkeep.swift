@@ -25,13 +25,15 @@ extension VirtualMachine {
     switch what {
     case .linearAddress(let address), .linearAddressOf(_, let address):
       unsafe processor.pointee.counters.add(to: .invlpg)
-      unsafe shadow.forget(address, &processor.pointee.shadow, tables, slots, process)
+      unsafe shadow.forget(
+        linear(address, number), &processor.pointee.shadow, tables, slots, process)
     case .linearAddressIn(_, let address) where !identifies:
       // SAFETY: the processor is the caller's own.
-      unsafe shadow.forget(address, &processor.pointee.shadow, tables, slots, process)
+      unsafe shadow.forget(
+        linear(address, number), &processor.pointee.shadow, tables, slots, process)
     case .linearAddressIn(let pcid, let address):
       unsafe shadow.forget(
-        address, pcid: pcid, &processor.pointee.shadow, tables, slots, process)
+        linear(address, number), pcid: pcid, &processor.pointee.shadow, tables, slots, process)
     case .currentSpace where !identifies, .space where !identifies:
       // SAFETY: the processor is the caller's own.
       unsafe shadow.syncCurrent(&processor.pointee.shadow, tables, slots, process)
