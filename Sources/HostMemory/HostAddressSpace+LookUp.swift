@@ -42,10 +42,9 @@ extension HostAddressSpace {
   func page(at address: HostVirtual, _ stop: HostStop) -> HostPage {
     let offset = Mutation.hugePageOffsetLost.isActive ? 0 : address.offset(in: stop.level)
     let assumed = Mutation.followPFNAssumedWritable.isActive && !stop.entry.isCounted
-    let frame = stop.entry.frame + offset >> 12
     return HostPage(
-      frame: frame, isWritable: stop.entry.isWritable || assumed,
-      content: stop.entry.isCounted ? .memory : frame == host.zeroFrame ? .zeros : .device)
+      frame: stop.entry.frame + offset >> 12, isWritable: stop.entry.isWritable || assumed,
+      content: stop.entry.isCounted ? .memory : .special)
   }
 
   // MARK: Faulting in

@@ -27,14 +27,16 @@ public struct HostPage: Hashable, Sendable {
   /// The page without the right to write.
   public var readOnly: HostPage { HostPage(frame: frame, isWritable: false, content: content) }
 
+  /// Whether the frame is a device's, and neither memory nor the page of zeros, which is frame 0
+  /// (KVM: `kvm_is_mmio_pfn`).
+  public var isDevice: Bool { content == .special && frame.number != 0 }
+
   /// What lies in a frame of the host process.
   public enum Content: UInt8, Hashable, Sendable {
     /// Memory of the process, with a record that follows its use.
     case memory
-    /// The shared page of zeros: nothing about it is recorded.
-    case zeros
-    /// A device's frame: nothing about it is recorded.
-    case device
+    /// The shared page of zeros, or a device's frame: nothing about it is recorded.
+    case special
   }
 }
 

@@ -29,7 +29,7 @@ public struct LeafRequest: Hashable, Sendable {
     case memory, device
 
     /// What lies behind a page of the host process (KVM: `kvm_is_mmio_pfn`).
-    public init(_ page: HostPage) { self = page.content == .device ? .device : .memory }
+    public init(_ page: HostPage) { self = page.isDevice ? .device : .memory }
   }
 
   /// A request in full.

@@ -26,12 +26,9 @@ public struct EntryEncoding: Hashable, Sendable {
   /// Under NPT it needs a reserved physical-address bit, so it is off with 52 bits, and with 51
   /// where the last one is the encryption bit.
   public let cachesMMIO: Bool
-  /// The bit of an entry that says that the memory to which it leads is encrypted; 0 on a host that
-  /// encrypts none (KVM: `shadow_me_value`).
-  public let encryption: UInt64
-
   /// The bits of an entry that hold the frame.
   let frameMask: UInt64
+
   /// What a leaf has besides when memory lies behind it, and no device.
   let memory: UInt64
   let present: UInt64
@@ -46,7 +43,6 @@ public struct EntryEncoding: Hashable, Sendable {
   let mmioMask: UInt64
   let mmioValue: UInt64
   let mmioAccess: UInt64
-  let mmioAddress: UInt64
 
   /// Extended page tables.
   ///
@@ -90,7 +86,6 @@ public struct EntryEncoding: Hashable, Sendable {
     hasAccessedDirty = accessedDirty == .present
     self.physicalBits = UInt8(physicalBits)
     cachesMMIO = true
-    encryption = 0
     frameMask = SPTELayout.frameMask
     // Write-back, and without devices that bypass the caches the guest's PAT is ignored (quirk
     // IGNORE_GUEST_PAT, on by default); a device is uncacheable.
@@ -109,7 +104,6 @@ public struct EntryEncoding: Hashable, Sendable {
     mmioMask = SPTELayout.EPT.suppressVE.mask | 0b111
     mmioValue = 0b110
     mmioAccess = 0
-    mmioAddress = SPTELayout.MMIO.addressEPT.mask
   }
 
   private init(_ format: Format, longPhysicalBits physicalBits: Int, _ encryptionBit: Int?) {
@@ -123,7 +117,6 @@ public struct EntryEncoding: Hashable, Sendable {
     } else {
       encrypted = 0
     }
-    encryption = encrypted
     frameMask = SPTELayout.frameMask & ~encrypted
     memory = encrypted
     self.format = format
@@ -144,7 +137,17 @@ public struct EntryEncoding: Hashable, Sendable {
     mmioMask = 1 << marker | present
     mmioValue = 1 << marker | present
     mmioAccess = SPTELayout.write.mask | user
-    mmioAddress = SPTELayout.MMIO.addressNPT.mask & ~(1 << marker | encrypted)
+  }
+
+  /// The bit of an entry that says that the memory to which it leads is encrypted; 0 on a host that
+  /// encrypts none (KVM: `shadow_me_value`).
+  public var encryption: UInt64 { SPTELayout.frameMask & ~frameMask }
+
+  /// The bits of a device entry that hold the guest-physical address.
+  var mmioAddress: UInt64 {
+    format == .ept
+      ? SPTELayout.MMIO.addressEPT.mask
+      : SPTELayout.MMIO.addressNPT.mask & frameMask & ~mmioMask
   }
 
   private static func check(_ physicalBits: Int) {

@@ -170,7 +170,7 @@ extension ShadowMMU {
   // MARK: Local pages
 
   /// A shadow page of the processor's own: at level 3 or above, of no frame of the guest's.
-  func makeLocal(
+  @inline(never) func makeLocal(
     at level: Level, _ state: inout ShadowState, _ tables: borrowing PageTables,
     _ host: borrowing HostMemory
   ) -> ShadowPageID {

@@ -150,7 +150,7 @@ extension VirtualMachine {
       switch process.lookUp(host, for: access, telling: self) {
       case .page(let page):
         if Mutation.gpteADWrittenToWrongFrame.isActive, access == .write, let slot,
-          page.content == .device
+          page.isDevice
         {
           let offset = address.raw - slot.baseFrame.address.raw
           return .at(HostPhysical(offset), .page4K, host + address.pageOffset)

@@ -9,7 +9,7 @@ import Testing
       let recorder = Recorder()
       let start = try space.anonymous(8192)
       let zero = try need(space.lookUp(start + 8, for: .read, telling: recorder).page)
-      #expect(zero == HostPage(frame: space.host.zeroFrame, isWritable: false, content: .zeros))
+      #expect(zero == HostPage(frame: space.host.zeroFrame, isWritable: false, content: .special))
       #expect(recorder.events.isEmpty, "filling an empty entry changes no page")
       let own = try need(space.lookUp(start, for: .write, telling: recorder).page)
       #expect(own.isWritable && own.content == .memory && own.frame != zero.frame)
@@ -86,7 +86,7 @@ import Testing
       #expect(space.ask(io + 4096, .write) == .readOnly)
       #expect(
         space.ask(io + 4096, .read)
-          == .page(HostPage(frame: device + 1, isWritable: false, content: .device)))
+          == .page(HostPage(frame: device + 1, isWritable: false, content: .special)))
       #expect(space.ask(io + 8192, .read) == .badAddress)
       #expect(space.ask(HostVirtual(.max), .read) == .badAddress)
       #expect(space.ask(HostVirtual(0xFFFF_8000_0000_0000), .write) == .badAddress)

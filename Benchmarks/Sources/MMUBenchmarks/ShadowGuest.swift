@@ -69,7 +69,7 @@ final class ShadowGuest {
 
   deinit {
     releaseRoots()
-    machine.shadow.freeBareTables(&state, machine.process.host)
+    machine.shadow.freeBareTables(&state, machine.tables, machine.process.host)
     machine.tables.drain(&state.cache, to: machine.process.host)
     vcpu.deinitialize(count: 1)
     vcpu.deallocate()
