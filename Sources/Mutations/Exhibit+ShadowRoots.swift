@@ -106,6 +106,10 @@
           "What INVLPG drops, processors keep.",
           in: "ShadowMMU/ShadowMMU+Forgetting.swift"),
         Exhibit(
+          .invlpgByAllBits, "invlpg-by-all-bits",
+          "INVLPG goes by bits of an address that the guest's mode does not translate.",
+          in: "VirtualMachine/VirtualMachine+ShadowUpkeep.swift"),
+        Exhibit(
           .invpcidMissesKeptRoots, "invpcid-misses-kept-roots",
           "INVPCID of an address reaches the current root only.",
           in: "ShadowMMU/ShadowMMU+Forgetting.swift"),

@@ -48,6 +48,10 @@
           "System-management mode goes by the permissions of the normal memslots.",
           in: "VirtualMachine/VirtualMachine+SubpageExits.swift"),
         Exhibit(
+          .subpageRootOfThePast, "subpage-root-of-the-past",
+          "A root is made for tables that have become obsolete meanwhile.",
+          in: "VirtualMachine/VirtualMachine+SubpageExits.swift"),
+        Exhibit(
           .subpageRootsNotLoaded, "subpage-roots-not-loaded",
           "Processors that run go on without the tables when protection is switched on.",
           in: "VirtualMachine/VirtualMachine+Subpages.swift"),

@@ -144,6 +144,7 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case leavesIgnoreSubpages
   case subpageRootNotReferenced
   case subpageRootsSharedBetweenSpaces
+  case subpageRootOfThePast
   case subpageRootsNotLoaded
   case subpageLimitOffByOne
   case subpageTableNotSetAside
@@ -210,6 +211,7 @@ public enum Mutation: UInt16, Hashable, Sendable, CaseIterable {
   case invlpgDoesNotSync
   case invlpgMissesKeptRoots
   case invlpgLocalOnly
+  case invlpgByAllBits
   case invpcidMissesKeptRoots
   case flushLeavesRootUnsynced
   case flushMissesKeptRoots

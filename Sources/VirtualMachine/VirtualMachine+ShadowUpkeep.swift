@@ -22,18 +22,22 @@ extension VirtualMachine {
     // Without CR4.PCIDE the low bits of CR3 are no PCID, and every root is of PCID 0 (KVM:
     // `kvm_get_pcid`).
     let identifies = CR4Layout.contextIdentifiers.isSet(in: registers.cr4)
+    // Outside 64-bit mode an address has 32 bits.
+    func reached(_ address: GuestVirtual) -> GuestVirtual {
+      Mutation.invlpgByAllBits.isActive ? address : linear(address, number)
+    }
     switch what {
     case .linearAddress(let address), .linearAddressOf(_, let address):
       unsafe processor.pointee.counters.add(to: .invlpg)
       unsafe shadow.forget(
-        linear(address, number), &processor.pointee.shadow, tables, slots, process)
+        reached(address), &processor.pointee.shadow, tables, slots, process)
     case .linearAddressIn(_, let address) where !identifies:
       // SAFETY: the processor is the caller's own.
       unsafe shadow.forget(
-        linear(address, number), &processor.pointee.shadow, tables, slots, process)
+        reached(address), &processor.pointee.shadow, tables, slots, process)
     case .linearAddressIn(let pcid, let address):
       unsafe shadow.forget(
-        linear(address, number), pcid: pcid, &processor.pointee.shadow, tables, slots, process)
+        reached(address), pcid: pcid, &processor.pointee.shadow, tables, slots, process)
     case .currentSpace where !identifies, .space where !identifies:
       // SAFETY: the processor is the caller's own.
       unsafe shadow.syncCurrent(&processor.pointee.shadow, tables, slots, process)

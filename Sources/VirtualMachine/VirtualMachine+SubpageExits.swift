@@ -18,8 +18,11 @@ extension VirtualMachine {
     let processor = unsafe processor(number)
     let isShared = Mutation.subpageRootsSharedBetweenSpaces.isActive
     let space = unsafe isShared ? .normal : processor.pointee.space
+    let now = direct.generation
+    let isEarly = Mutation.subpageRootOfThePast.isActive
     let root = unsafe subpages.root(
-      of: space, generation: direct.generation, tables, &processor.pointee.faultState.cache)
+      of: space, generation: isEarly ? now : direct.generation, tables,
+      &processor.pointee.faultState.cache)
     unsafe processor.pointee.subpageRoot = root
     unsafe processor.pointee.hardware.subpageControls = SubpageControls(
       pointer: tables.arena[root].frame.address.raw)
