@@ -240,6 +240,8 @@ extension RunConfiguration {
     configuration.rootLevel = rootLevel
     configuration.mmu = mmu
     configuration.subpages = protected.isEmpty ? .absent : .present
+    // What instructions store is protected, not what walks mark: a guest's tables may lie there.
+    configuration.guestMarks = .permitted
     configuration.specialRoots = specialRoots
     configuration.keepsWalks = walkCaches
     return configuration

@@ -394,7 +394,11 @@ struct ReferenceWalk {
       guard isUnmarked || leaf == number else { continue }
       // What sub-pages refuse stays as it is, before anything is asked of the host.
       let width = mode.levels == 2 ? 4 : 8
-      if memory.refusesWrite(verdict.entries[number].physical, width, machine) { continue }
+      if machine.configuration.guestMarks == .judged,
+        memory.refusesWrite(verdict.entries[number].physical, width, machine)
+      {
+        continue
+      }
       switch memory.answer(verdict.entries[number].physical, writes: true, machine) {
       case .device: continue
       case .place:

@@ -111,6 +111,8 @@ public import X86Paging
   private func isRefused(_ address: GuestPhysical, _ byteCount: UInt64) -> Bool {
     if Mutation.guestMarksIgnoreSubpages.isActive { return false }
     // SAFETY: the machine stays in place.
+    if unsafe machine.pointee.configuration.guestMarks == .permitted { return false }
+    // SAFETY: the machine stays in place.
     return unsafe !machine.pointee.permitsStore(at: address, byteCount: byteCount, in: space)
   }
 

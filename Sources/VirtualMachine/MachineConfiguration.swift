@@ -38,6 +38,9 @@ public struct MachineConfiguration: Sendable {
   /// Whether the processor has sub-page write permissions, which go with EPT and direct tables
   /// only.
   public var subpages = Support.absent
+  /// What becomes of the accessed and dirty bits of a guest's entries in sub-pages that may not be
+  /// written.
+  public var guestMarks = GuestMarks.judged
   /// Which defects of the posted series of KVM sub-page protection has.
   public var subpageQuirks: SubpageQuirks = []
   /// Whether a fault also maps neighbours that the host already has.
@@ -59,6 +62,15 @@ public struct MachineConfiguration: Sendable {
     case intel
     /// NPT.
     case amd
+  }
+
+  /// What sub-page protection makes of the marks that a walk sets in a guest's entries.
+  public enum GuestMarks: Hashable, Sendable {
+    /// They are writes like others: where the map refuses them they stay clear, as in memory that
+    /// is read-only.
+    case judged
+    /// They are set: only what instructions store is refused.
+    case permitted
   }
 
   /// How the machine's own tables translate.

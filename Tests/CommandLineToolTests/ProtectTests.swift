@@ -81,6 +81,17 @@ struct ProtectTests {
     #expect(result.errors.contains("\(lines.count) writes to protected bytes, 0 beside them"))
   }
 
+  @Test(
+    "walks mark a guest's entries in protected bytes, so that it sees the bits that it waits for",
+    arguments: ["paging32", "pae"])
+  func marks(guest: String) throws {
+    let image = Self.image.replacing("neighbours", with: guest)
+    let plain = try Tool.run(["run", image])
+    let result = try Tool.run(["run", image, "--protect", "0x200000:14MiB"])
+    #expect(result.status == plain.status && result.output == plain.output, "\(result.output)")
+    #expect(refusals(result).count == 10_000 && result.errors.contains("\nand "))
+  }
+
   @Test("all memory, and any two ranges that share bytes, can be protected")
   func ranges() throws {
     let plain = try run()
