@@ -112,14 +112,21 @@ struct FuzzSwarm: Sendable {
     case .direct, .spp: break
     default: if isShadow { machine.mmu = .shadow }
     }
-    guard machine.mmu == .shadow else { return }
+    guard machine.mmu == .shadow else {
+      // Dice of their own, so that all that follows is as it would be without encryption.
+      var dice = chance
+      return chooseEncryption(&dice)
+    }
     if chance.chance(1, in: 2) { machine.specialRoots = .localPages }
     if chance.chance(1, in: 3) { machine.shadowPageLimit = 64 + chance.below(64) }
-    // Where processors of AMD's have it: bit 47 or 51, or any other above MAXPHYADDR.
+    chooseEncryption(&chance)
+  }
+
+  /// Where processors of AMD's have it: bit 47 or 51, or the first above MAXPHYADDR.
+  private mutating func chooseEncryption(_ chance: inout SeededGenerator) {
     let bits = [47, 51, machine.physicalBits].filter { machine.physicalBits <= $0 && $0 < 52 }
-    if machine.vendor == .amd, !bits.isEmpty, chance.chance(1, in: 3) {
-      machine.encryptionBit = chance.pick(bits)
-    }
+    guard machine.vendor == .amd, !bits.isEmpty, chance.chance(1, in: 3) else { return }
+    machine.encryptionBit = chance.pick(bits)
   }
 
   private mutating func chooseMemory(_ chance: inout SeededGenerator) {
