@@ -15,6 +15,9 @@ extension ShadowMMU {
     case loaded
     /// There is no memory or no room for tables.
     case refused
+    /// Some of the bare tables that a special root over nested paging needs are there and some are
+    /// not: they are another MMU's, which is a mistake of the caller's (KVM: `-EIO`).
+    case mistaken
   }
 
   // MARK: Adopting registers
@@ -136,9 +139,11 @@ extension ShadowMMU {
     precondition(state.root == .none, "a root is loaded where none is")
     let isSpecial = state.rootRole.isSpecialRoot(overDepth: state.guestDepth)
     // A special root needs up to three local pages and four of level 2.
-    guard tables.topUpShadow(&state.cache, 8, from: process.host) == .ready,
-      makeBareTables(&state, isSpecial ? .special : .ordinary, tables, process.host)
-    else { return .refused }
+    guard tables.topUpShadow(&state.cache, 8, from: process.host) == .ready else {
+      return .refused
+    }
+    let bare = makeBareTables(&state, isSpecial ? .special : .ordinary, tables, process.host)
+    guard bare == .loaded else { return bare }
     tables.lock.lockExclusive()
     defer { tables.lock.unlockExclusive() }
     var pending = PendingZap()

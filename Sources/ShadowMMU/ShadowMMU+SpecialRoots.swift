@@ -12,20 +12,23 @@ extension ShadowMMU {
   enum RootKind { case ordinary, special }
 
   /// Makes the bare tables that a load may need, before it locks (KVM: `mmu_alloc_special_roots`);
-  /// `false` when the host refuses memory, and then none of them is kept.
+  /// when the host refuses memory, none of them is kept.
   func makeBareTables(
     _ state: inout ShadowState, _ kind: RootKind, _ tables: borrowing PageTables,
     _ host: borrowing HostMemory
-  ) -> Bool {
+  ) -> Load {
     let depth = state.rootRole.depth
     if kind == .ordinary || configuration.specialRoots == .localPages {
       if state.special.dummy == nil { state.special.dummy = bareTable(.below4G, tables, host) }
-      guard let dummy = state.special.dummy else { return false }
+      guard let dummy = state.special.dummy else { return .refused }
       suit(dummy, empty: 0, state, tables, host)
       // The root is the first that is taken from the cache.
-      return kind == .ordinary || depth > 3
+      let isReady =
+        kind == .ordinary || depth > 3
         || tables.setLowTableAside(in: &state.cache, from: host) == .ready
+      return isReady ? .loaded : .refused
     }
+    if depth >= 4 && state.special.isPartial(for: depth) { return .mistaken }
     let (pae, level4, level5) = (
       state.special.pae ?? bareTable(.below4G, tables, host),
       depth < 4 ? nil : state.special.level4 ?? bareTable(.anywhere, tables, host),
@@ -36,7 +39,7 @@ extension ShadowMMU {
       if let pae, state.special.pae == nil { host.freeTable(pae) }
       if let level4, state.special.level4 == nil { host.freeTable(level4) }
       if let level5, state.special.level5 == nil { host.freeTable(level5) }
-      return false
+      return .refused
     }
     suit(pae, empty: 0, state, tables, host)
     // Where one was made for another mode, it stands in for this root too.
@@ -44,7 +47,7 @@ extension ShadowMMU {
     state.special.pae = pae
     state.special.level4 = level4 ?? state.special.level4
     state.special.level5 = level5 ?? state.special.level5
-    return true
+    return .loaded
   }
 
   /// An empty table that is no shadow page.

@@ -94,6 +94,12 @@ public struct SpecialTables: Sendable {
     (pae == nil ? 0 : 1) + (level4 == nil ? 0 : 1) + (level5 == nil ? 0 : 1)
       + (dummy == nil ? 0 : 1)
   }
+
+  /// Whether some of the tables of a root of four or five levels are there, but not all.
+  func isPartial(for depth: Int) -> Bool {
+    let isComplete = pae != nil && level4 != nil && (depth < 5 || level5 != nil)
+    return !isComplete && (pae != nil || level4 != nil || level5 != nil)
+  }
 }
 
 /// The device page that a processor met last (KVM: `mmio_gva`, `mmio_gfn`, `mmio_gen`).

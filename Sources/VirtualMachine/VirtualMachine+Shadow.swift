@@ -163,6 +163,7 @@ extension VirtualMachine {
     if unsafe processor.pointee.shadow.root == .none {
       let load = unsafe shadow.load(
         processor.pointee.registers, &processor.pointee.shadow, tables, slots, process)
+      precondition(load != .mistaken, "a processor's bare tables are those of its own MMU")
       guard load == .loaded else { return false }
       if !Mutation.loadedRootNotFlushed.isActive { flush(number) }
       // SAFETY: the board lives as long as the machine.

@@ -44,7 +44,18 @@ struct RootBench: ~Copyable {
   }
 
   /// Loads a root over the nested page tables of a guest in `host`'s mode.
+  ///
+  /// A processor has another MMU for that, with bare tables of its own.
   mutating func loadNested(_ host: ControlRegisters, levels: Level) -> ShadowMMU.Load {
+    if state.root == .none, state.special.isPartial(for: Int(levels.depth)) {
+      bench.machine.shadow.freeBareTables(
+        &state, bench.machine.tables, bench.machine.process.host)
+    }
+    return loadNestedHere(host, levels: levels)
+  }
+
+  /// The same, with whatever bare tables are there.
+  mutating func loadNestedHere(_ host: ControlRegisters, levels: Level) -> ShadowMMU.Load {
     var walked = host
     walked.cr0 = 1 << 31 | 1
     let role = ProcessorRole.nested(host, in: .normal)

@@ -206,20 +206,6 @@ struct RootMatrixTests {
     one.end()
   }
 
-  @Test("tables that serve a smaller root are completed for a larger one (R15)")
-  func completed() throws {
-    // KVM keeps them for one kind of root, and takes a set that is complete in part for a mistake.
-    var one = try RootBench(.tables)
-    #expect(one.loadNested(registers(cr3: 0x40_0000), levels: .page1G) == .loaded)
-    let pae = one.state.special.pae
-    #expect(pae != nil && one.state.special.level4 == nil)
-    one.free(.all)
-    #expect(one.loadNested(registers(cr3: 0x40_0000), levels: .level4) == .loaded)
-    #expect(one.state.special.pae == pae && one.state.special.level4 != nil)
-    #expect(one.state.special.level5 == nil)
-    one.end()
-  }
-
   @Test(
     "page tables out of sync below every PDPTE are brought up to date by a flush (R32)",
     arguments: Design.allCases)

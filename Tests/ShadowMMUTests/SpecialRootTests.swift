@@ -327,6 +327,27 @@ struct SpecialRootTests {
     }
   }
 
+  @Test(
+    "a nested root takes no bare tables that another MMU's root has made in part (R15)",
+    arguments: Design.allCases, [Level.level4, .level5])
+  func partialSet(design: Design, levels: Level) throws {
+    var one = try RootBench(design)
+    let host = registers(cr3: 0x40_0000)
+    #expect(one.load(host) == .loaded)
+    one.free(.all)
+    #expect((one.state.special.pae != nil) == (design == .tables))
+    let here = one.loadNestedHere(host, levels: levels)
+    #expect(here == (design == .tables ? .mistaken : .loaded))
+    one.free(.all)
+    // Nothing was added to the set, and with a set of its own the root loads.
+    if design == .tables {
+      #expect(one.state.special.level4 == nil && one.state.special.level5 == nil)
+      #expect(one.state.root == .none)
+    }
+    #expect(one.loadNested(host, levels: levels) == .loaded)
+    one.end()
+  }
+
   @Test("refused bare tables leave none behind (R16)", arguments: 1...3)
   func refused(nth: Int) throws {
     var one = try RootBench(.tables)
