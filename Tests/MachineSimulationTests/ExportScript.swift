@@ -1,5 +1,11 @@
 import Foundation
+import HardwareModel
+import HostMemory
+import PageTables
 import Testing
+import VirtualMachine
+
+@testable import MachineSimulation
 
 /// A script in Python that reads exported tables, and what it is asked.
 struct ExportScript {
@@ -23,6 +29,22 @@ struct ExportScript {
     python.waitUntilExit()
     #expect(python.terminationStatus == 0)
     return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map(String.init)
+  }
+}
+
+extension Stage {
+  /// A processor of the stage's kind that walks for every access, and keeps nothing.
+  func forgetfulProcessor() -> Processor {
+    var features = ProcessorFeatures()
+    features.vendor = settings.vendor == .intel ? .intel : .amd
+    features.physicalBits = UInt64(settings.physicalBits)
+    features.translationSets = 0
+    features.keepsWalks = false
+    let encryption = settings.encryptionBit.map { bit in
+      MemoryEncryption(bit: bit, of: machine.process.host)
+    }
+    return Processor(
+      memory: machine.tables.memory, features: features, encryption: encryption)
   }
 }
 

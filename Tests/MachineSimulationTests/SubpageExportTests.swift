@@ -115,11 +115,7 @@ struct SubpageExportTests {
   }
 
   private func hardware(_ stage: Stage, _ root: TableExport.Root) throws -> Processor {
-    var features = ProcessorFeatures()
-    features.physicalBits = UInt64(stage.settings.physicalBits)
-    features.translationSets = 0
-    features.keepsWalks = false
-    var hardware = Processor(memory: stage.machine.tables.memory, features: features)
+    var hardware = stage.forgetfulProcessor()
     let table = try #require(root.subpageTable)
     hardware.subpageControls = SubpageControls(pointer: table.raw)
     return hardware

@@ -81,16 +81,7 @@ struct TableExportTests {
 
   /// What the hardware model makes of an address: its answer in the script's words.
   private func answer(_ address: UInt64, _ stage: Stage, _ dimension: SecondDimension) -> String {
-    var features = ProcessorFeatures()
-    features.vendor = stage.settings.vendor == .intel ? .intel : .amd
-    features.physicalBits = UInt64(stage.settings.physicalBits)
-    features.translationSets = 0
-    features.keepsWalks = false
-    let encryption = stage.settings.encryptionBit.map { bit in
-      MemoryEncryption(bit: bit, of: stage.machine.process.host)
-    }
-    var hardware = Processor(
-      memory: stage.machine.tables.memory, features: features, encryption: encryption)
+    var hardware = stage.forgetfulProcessor()
     var rights = ""
     var place: Translation?
     for (kind, letter) in [(AccessKind.read, "r"), (.write, "w"), (.fetch, "x")] {
@@ -252,15 +243,7 @@ struct TableExportTests {
   private func shadowAnswer(
     _ address: UInt64, _ stage: Stage, _ root: TableExport.Root
   ) -> String {
-    var features = ProcessorFeatures()
-    features.physicalBits = UInt64(stage.settings.physicalBits)
-    features.translationSets = 0
-    features.keepsWalks = false
-    let encryption = stage.settings.encryptionBit.map { bit in
-      MemoryEncryption(bit: bit, of: stage.machine.process.host)
-    }
-    var hardware = Processor(
-      memory: stage.machine.tables.memory, features: features, encryption: encryption)
+    var hardware = stage.forgetfulProcessor()
     var registers = ControlRegisters()
     registers.cr0 = 1 << 31 | 1 << 16 | 1
     registers.cr4 = 1 << 5
