@@ -33,7 +33,7 @@ extension PageTables {
     if cache.count < count { reclaim(to: host) }
     while cache.count < count {
       guard let table = arena.stock(from: host) else { return .refused }
-      arena.lock.withLock { shadow.prepare(table) }
+      arena.lock.withLock { shadowStore.prepare(table) }
       cache.put(table)
     }
     return .ready
@@ -47,7 +47,7 @@ extension PageTables {
       return .ready
     }
     guard let table = arena.stock(from: host, in: .below4G) else { return .refused }
-    arena.lock.withLock { shadow.prepare(table) }
+    arena.lock.withLock { shadowStore.prepare(table) }
     cache.put(table)
     return .ready
   }

@@ -19,6 +19,8 @@ public struct PageTables: ~Copyable, Sendable {
   public let arena: ShadowPageArena
   /// What only shadow pages have beside their rows.
   public let shadow: ShadowRecords
+  /// Where they lie: what only the MMU lock orders stays apart from what is done without it.
+  let shadowStore: ShadowRecordStore
   /// Which shadow entries map each frame of the guest's.
   public let maps: ReverseMaps
   /// Which sub-pages of each frame the guest may write.
@@ -61,7 +63,8 @@ public struct PageTables: ~Copyable, Sendable {
     self.memory = memory
     self.encoding = encoding
     arena = ShadowPageArena(capacity: limits.tables, interleaver: interleaver)
-    shadow = ShadowRecords(capacity: limits.tables, limits.shadowing)
+    shadowStore = ShadowRecordStore(capacity: limits.tables, limits.shadowing)
+    shadow = shadowStore.records
     maps = ReverseMaps(limits.shadowing, tables: limits.tables)
     subpages = SubpageMaps()
     counters = CounterRow()

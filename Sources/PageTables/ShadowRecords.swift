@@ -65,53 +65,73 @@ public struct ShadowedTranslation: Hashable, Sendable {
   public var access: AccessRights { AccessRights(rawValue: UInt8(raw & 7)) }
 }
 
-/// The records of all shadow pages, by the numbers of their rows.
+/// The memory of the records of all shadow pages, by the numbers of their rows.
 ///
 /// Without shadow paging nothing is kept. A row's translations are allocated when the row is first
 /// set aside for shadow paging, outside any lock, and stay with it.
-@safe public struct ShadowRecords: ~Copyable, @unchecked Sendable {
-  private let capacity: Int
-  private let records: UnsafeMutablePointer<ShadowRecord>?
-  private let translations: UnsafeMutablePointer<UnsafeMutablePointer<UInt64>?>?
+@safe public struct ShadowRecordStore: ~Copyable, @unchecked Sendable {
+  /// The records, for whoever holds the MMU lock; good as long as the store is.
+  let records: ShadowRecords
   /// How many rows were prepared ever, row 0 included; those from there on are not initialised.
   private let prepared: UnsafeMutablePointer<Int>
 
   /// Room for `capacity` rows, numbered from 1.
   init(capacity: Int, _ use: ReverseMaps.Use) {
-    self.capacity = capacity
+    records = ShadowRecords(capacity: capacity, use)
     // SAFETY: one element, freed in `deinit`.
     unsafe prepared = .allocate(capacity: 1)
     unsafe prepared.initialize(to: 0)
+  }
+
+  deinit {
+    // SAFETY: nobody uses the records of a machine that has ended.
+    unsafe records.free(prepared: prepared.pointee)
+    unsafe prepared.deallocate()
+  }
+
+  /// Makes a row fit for shadow paging, as new; under the arena's lock.
+  func prepare(_ id: ShadowPageID) {
+    // SAFETY: rows are initialised in their order, and counted.
+    unsafe records.prepare(id, from: &prepared.pointee)
+  }
+}
+
+/// The records of all shadow pages, by the numbers of their rows.
+@safe public struct ShadowRecords: @unchecked Sendable {
+  private let capacity: Int
+  private let records: UnsafeMutablePointer<ShadowRecord>?
+  private let translations: UnsafeMutablePointer<UnsafeMutablePointer<UInt64>?>?
+
+  fileprivate init(capacity: Int, _ use: ReverseMaps.Use) {
+    self.capacity = capacity
     guard use == .shadowed else {
       unsafe records = nil
       unsafe translations = nil
       return
     }
-    // SAFETY: freed in `deinit`; untouched rows cost address space only.
+    // SAFETY: freed by the store; untouched rows cost address space only.
     unsafe records = .allocate(capacity: capacity + 1)
     unsafe translations = .allocate(capacity: capacity + 1)
   }
 
-  deinit {
-    defer { unsafe prepared.deallocate() }
+  fileprivate func free(prepared: Int) {
     guard let records = unsafe records, let translations = unsafe translations else { return }
     // SAFETY: as many elements are initialised; what they point to was allocated in `prepare`.
-    for index in 0..<(unsafe prepared.pointee) { unsafe translations[index]?.deallocate() }
+    for index in 0..<prepared { unsafe translations[index]?.deallocate() }
     unsafe translations.deallocate()
     unsafe records.deallocate()
   }
 
-  /// Makes a row fit for shadow paging, as new; under the arena's lock.
-  func prepare(_ id: ShadowPageID) {
+  fileprivate func prepare(_ id: ShadowPageID, from prepared: inout Int) {
     guard let records = unsafe records, let translations = unsafe translations else {
       preconditionFailure("only a machine with shadow paging shadows")
     }
     precondition(id != .none && Int(id.number) <= capacity, "a shadow page has a row")
     // SAFETY: one allocated element; rows up to the capacity lie inside the allocations.
-    while unsafe prepared.pointee <= Int(id.number) {
-      unsafe (records + prepared.pointee).initialize(to: ShadowRecord())
-      unsafe (translations + prepared.pointee).initialize(to: nil)
-      unsafe prepared.pointee += 1
+    while prepared <= Int(id.number) {
+      unsafe (records + prepared).initialize(to: ShadowRecord())
+      unsafe (translations + prepared).initialize(to: nil)
+      prepared += 1
     }
     // SAFETY: the number was checked, and the row is initialised.
     unsafe records[Int(id.number)] = ShadowRecord()
