@@ -60,7 +60,6 @@ struct ParallelTally: Sendable {
 private final class ParallelRun: Sendable {
   let count: Int
   let ready = Atomic<Int>(0)
-  let tally = Mutex(ParallelTally())
 
   init(count: Int) { self.count = count }
 
@@ -71,10 +70,13 @@ private final class ParallelRun: Sendable {
   }
 }
 
-/// What a thread starts with.
+/// What a thread starts with, and what came of it.
 private final class ParallelThread: Sendable {
-  let body: @Sendable () -> Void
-  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  let body: @Sendable () -> Int
+  let count = Atomic<Int>(0)
+  init(_ body: @escaping @Sendable () -> Int) { self.body = body }
+
+  func run() { count.store(body(), ordering: .relaxed) }
 }
 
 extension ParallelMachine {
@@ -88,8 +90,7 @@ extension ParallelMachine {
       ParallelThread {
         run.begin()
         var dice = Dice(seed &* 1000 &+ UInt64(index) &+ 1)
-        let count = self.perform(part, &dice, steps: steps)
-        run.tally.withLock { $0.add(count, of: part) }
+        return self.perform(part, &dice, steps: steps)
       }
     }
     var handles: [pthread_t] = []
@@ -102,7 +103,7 @@ extension ParallelMachine {
         { context in
           // SAFETY: the context is the object that was passed.
           if let context = unsafe context {
-            unsafe Unmanaged<ParallelThread>.fromOpaque(context).takeUnretainedValue().body()
+            unsafe Unmanaged<ParallelThread>.fromOpaque(context).takeUnretainedValue().run()
           }
           return nil
         }, context)
@@ -110,7 +111,11 @@ extension ParallelMachine {
       handles.append(handle)
     }
     for handle in handles { pthread_join(handle, nil) }
-    return withExtendedLifetime(threads) { run.tally.withLock { $0 } }
+    var tally = ParallelTally()
+    for (part, thread) in zip(work, threads) {
+      tally.add(thread.count.load(ordering: .relaxed), of: part)
+    }
+    return tally
   }
 
   /// Performs a thread's steps; how many of them did something.
